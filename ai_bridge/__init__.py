@@ -1,0 +1,39 @@
+"""The agent processes: Python code that hears callers and speaks to them.
+
+    from ai_bridge import Agent
+
+    class Echo(Agent):
+        async def on_audio(self, frame):
+            self.call.say(frame.pcm)
+
+docs/agents.md shows the way from here to the telephone.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ai_bridge.agent import Agent, BatchAgent
+    from ai_bridge.call import Call
+    from ai_bridge.frame import Frame
+    from ai_bridge.resample import Resampler
+    from ai_bridge.speech import Mark, SpeechStream, Utterance
+
+__all__ = ["Agent", "BatchAgent", "Call", "Frame", "Mark", "Resampler", "SpeechStream", "Utterance"]
+HOMES = {
+    "Agent": "agent",
+    "BatchAgent": "agent",
+    "Call": "call",
+    "Frame": "frame",
+    "Mark": "speech",
+    "Resampler": "resample",
+    "SpeechStream": "speech",
+    "Utterance": "speech",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loaded when first named: the processes of ai_bridge.offline_speech must not bring numba with them."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -1,0 +1,110 @@
+"""What an agent's author subclasses: `Agent` for one call, `BatchAgent` for all calls at once."""
+
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ai_bridge.call import Answer, Call
+from ai_bridge.frame import Frame, Pcm
+from ai_bridge.kernels import say_batch
+from ai_bridge.speech import Utterance
+from shm.layout import Rings
+
+
+class Agent:
+    """One instance for each call. Write the handlers that you need, with `async def` or plain `def`.
+
+    A call's handlers run one at a time, in the order of what happened on the line. One that awaits for long holds up
+    the events behind it: give long work to `call.spawn`. Audio that waits longer than `backlog_ms` is dropped, oldest
+    first, and the next frame says how much (`frame.lost`). A handler that raises ends its own call, no other.
+    """
+
+    sample_rate_hz: ClassVar[int] = 0
+    """Ask for frames at this rate, a multiple of 50. 0: the codec's own, which costs nothing."""
+    interrupt_on_speech: ClassVar[bool] = False
+    """Barge-in: as soon as the caller speaks over the agent, drop what was not heard yet. No handler is waited for."""
+    interrupt_on_key: ClassVar[bool] = False
+    """The same when the caller presses a key."""
+    backlog_ms: ClassVar[int] = 5000
+
+    call: Call
+    """Set before the first handler runs, not yet in `__init__`."""
+
+    def on_start(self, call: Call) -> Answer:
+        """The agent has the call. `call.resumed`: another process had it before."""
+
+    def on_audio(self, frame: Frame) -> Answer:
+        """20 ms of the caller."""
+
+    def on_dtmf(self, key: str) -> Answer:
+        """The caller pressed a key: 0-9, *, #, A-D."""
+
+    def on_speech_started(self) -> Answer:
+        """The caller began to speak. Comes before the frame it was found in."""
+
+    def on_speech_stopped(self) -> Answer:
+        """The caller has been silent for a while."""
+
+    def on_interrupted(self, utterance: Utterance) -> Answer:
+        """This was cut off by a new turn. `utterance.heard_ms` is what the caller got of it."""
+
+    def on_mark(self, name: str) -> Answer:
+        """Everything said before `call.mark(name)` was heard."""
+
+    def on_drained(self) -> Answer:
+        """Everything said is on the wire: the line falls silent now."""
+
+    def on_hold(self, is_held: bool) -> Answer:
+        """The far end put us on hold, or took us back. While it lasts nothing that is said is sent: it waits."""
+
+    def on_end(self, cause: str) -> Answer:
+        """The call is over. Last of all handlers."""
+
+
+class BatchAgent:
+    """One instance for all calls of its process: a tick of many calls is one array, no Python loop.
+
+    Keep what you know of each call in arrays, at `call.index`: it is the call's own until `on_end`, then given anew.
+    """
+
+    gather_ms: ClassVar[float] = 20.0
+    """Hand over at most one array in this time. 20: about one frame of every call. 0: whatever is there, at once."""
+
+    calls: list[Call | None]
+    """By `call.index`; None where there is none."""
+
+    def on_start(self, call: Call) -> Answer:
+        """A call more. Its frames come after this has returned."""
+
+    def on_end(self, call: Call, cause: str) -> Answer:
+        """A call less."""
+
+    def on_dtmf(self, call: Call, key: str) -> Answer:
+        """A caller pressed a key."""
+
+    def on_hold(self, call: Call, is_held: bool) -> Answer:
+        """A far end put us on hold, or took us back."""
+
+    def on_batch(self, indexes: npt.NDArray[np.int64], frames: npt.NDArray[np.void], samples: Pcm) -> Answer:
+        """A frame each of many calls.
+
+        indexes (n,), each call at most once: `self.level[indexes] = ...` is safe. frames (n,) shm.layout.FRAME with
+        position, captured_ns, flags, level_dbov. samples (n, samples of a frame) int16, zeros behind a shorter frame.
+        All three are reused afterwards: copy what you keep.
+        """
+
+    def say_batch(self, indexes: npt.NDArray[np.int64], samples: Pcm) -> npt.NDArray[np.bool_]:
+        """Say one frame in each of these calls, in one compiled call. (n,): False where the ring is full or the call over.
+
+        `samples` (n, samples of a frame) int16 at the calls' own rate. Do not mix with an unfinished `call.say`.
+        """
+        was_taken = np.zeros(len(indexes), np.bool_)
+        pcm = np.ascontiguousarray(samples, np.int16)
+        say_batch(self._rings, self._rows, self._generations, np.ascontiguousarray(indexes, np.int64), self._said, pcm, was_taken)
+        return was_taken
+
+    _rings: Rings
+    _rows: npt.NDArray[np.int64]
+    _generations: npt.NDArray[np.int64]
+    _said: npt.NDArray[np.int64]

@@ -1,0 +1,8 @@
+"""The agents that come along, named in text so that nothing is loaded before a call wants it."""
+
+BUILT_IN = {
+    "echo": "ai_bridge.agents.echo:Echo",
+    "echo_batch": "ai_bridge.agents.echo:EchoBatch",
+    "menu": "ai_bridge.agents.menu:Menu",
+    "wav": "ai_bridge.agents.wav:Wav",
+}

@@ -1,0 +1,188 @@
+"""A call, as its agent holds it: who calls, and everything one may do to it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ai_bridge.frame import Pcm
+from ai_bridge.resample import resample
+from ai_bridge.speech import Mark, SpeechQueue, SpeechStream, Utterance, as_pcm16
+from control_plane.messages import HangUp, Message, Noted, StartAgent
+from shm import ring
+from shm.layout import FRAME_MS, PAUSED
+
+
+class Listener(Protocol):
+    """Whoever takes a call's events in order: a task for one call, or for all calls of a batch agent."""
+
+    def post(self, call: "Call", handler: str, *values: object) -> None: ...
+
+
+class Call:
+    """One conversation. Use it from the event loop's thread only."""
+
+    def __init__(self, start: StartAgent, speech: SpeechQueue, sample_rate_hz: int, send: Callable[[Message], object]) -> None:
+        self.call_id = start.call_id
+        self.caller = start.caller
+        """Who calls, as the far end says."""
+        self.callee = start.callee
+        """The number called."""
+        self.direction: Literal["inbound", "outbound"] = start.direction
+        self.headers = dict(start.headers)
+        """Headers of the INVITE that were passed on."""
+        self.arguments = dict(start.arguments)
+        """What the route, or whoever dialled, gave this agent."""
+        self.resumed = start.resumed
+        """The call had an agent before, whose process died: the caller has been talking already."""
+        self.sample_rate_hz = sample_rate_hz
+        """Of the frames that the agent gets, and of what it says unless it names another rate."""
+        self.line_rate_hz = start.sample_rate_hz
+        """Of the codec: what heard samples are counted in."""
+        self.frame_samples = sample_rate_hz * FRAME_MS // 1000
+        self.is_held = False
+        """The far end has put us on hold."""
+        self.has_ended = False
+        self.cause = ""
+        """Why it ended."""
+        self.row, self.generation = start.row, start.generation
+        self.index = -1
+        """Batch agents: this call's place in every array, for as long as it lasts."""
+        self.speech = speech
+        speech.call_id = start.call_id
+        self.listener: Listener | None = None
+        self._send = send
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.on_task_failed: Callable[[Call, str, BaseException], None] | None = None
+
+    # ---- speaking ---------------------------------------------------------------------------------------------
+
+    def say(self, pcm: "Pcm | npt.NDArray[np.floating[Any]] | bytes", rate_hz: int | None = None) -> Utterance:
+        """Say this, after what is being said. Returns at once; `heard_ms = await call.say(pcm)` waits until it was heard.
+
+        `pcm` is int16 samples, little-endian bytes of them, or floats within -1 to 1, of any length, at `rate_hz` or
+        else at `sample_rate_hz`. Raises ValueError for anything else. Speech in chunks belongs into `stream`, which
+        leaves no gap between them: an utterance is filled up to whole 20 ms with silence. When a minute of speech waits
+        already, it is not said: it resolves at once, as interrupted, with 0 ms heard.
+        """
+        samples = as_pcm16(pcm)
+        rate_hz = rate_hz or self.sample_rate_hz
+        return self.speech.say(resample(samples, rate_hz, self.line_rate_hz) if rate_hz != self.line_rate_hz else samples)
+
+    def stream(self, rate_hz: int | None = None, ahead_ms: int = 1000) -> SpeechStream:
+        """Speech that comes in chunks: `async with call.stream() as speech: await speech.write(pcm)`.
+
+        `ahead_ms`: how far writing may run ahead of the caller's ear. Less is less to throw away at an interruption,
+        more survives a longer pause of whoever writes. The next `say` or `stream` ends it.
+        """
+        return self.speech.stream(rate_hz or self.sample_rate_hz, ahead_ms)
+
+    def new_turn(self) -> int:
+        """Stop speaking: drops everything that is not on the wire yet, and gives the number of the new turn.
+
+        One store in shared memory. What is said from now on can neither be dropped with the old nor mixed with it.
+        Utterances that were cut resolve with the milliseconds heard. A pause is not lifted: `resume` does that.
+        """
+        return self.speech.new_turn(time.monotonic_ns())
+
+    def clear(self) -> None:
+        """Be silent: `new_turn` for whoever has nothing else to say."""
+        self.new_turn()
+
+    def pause(self) -> None:
+        """Stop speaking where we are; `resume` goes on there, or with what a new turn says. A successor process resumes."""
+        if not self.has_ended:
+            ring.store_word(self.speech.rings.words, self.row, PAUSED, 1)
+
+    def resume(self) -> None:
+        if not self.has_ended:
+            ring.store_word(self.speech.rings.words, self.row, PAUSED, 0)
+
+    def mark(self, name: str = "") -> Mark:
+        """A mark behind everything said so far. `await` it, or wait for `on_mark(name)`."""
+        return self.speech.mark(name)
+
+    async def drained(self) -> bool:
+        """Until everything said so far is on the wire. False: it was interrupted."""
+        return await self.speech.mark("")
+
+    @property
+    def turn(self) -> int:
+        """How often the agent began anew. What is said belongs to the present turn."""
+        return self.speech.turn
+
+    @property
+    def is_speaking(self) -> bool:
+        """Something that the agent said is not on the wire yet."""
+        return self.speech.is_speaking
+
+    @property
+    def played_ms(self) -> float:
+        """What the caller got of the present turn, in milliseconds, exact."""
+        return self.speech.played_of(self.speech.turn) * 1000 / self.line_rate_hz
+
+    @property
+    def queued_ms(self) -> float:
+        """What was said in this turn and is not on the wire yet."""
+        return self.speech.backlog() * 1000 / self.line_rate_hz
+
+    # ---- everything else --------------------------------------------------------------------------------------
+
+    def hang_up(self, cause: str = "") -> None:
+        """End the call now. To finish a sentence first: `await call.say(goodbye); call.hang_up()`."""
+        if not self.has_ended:
+            self._send(HangUp(call_id=self.call_id, cause=cause or "the agent hung up"))
+
+    def note(self, kind: str, text: str, **values: float) -> None:
+        """Tell whoever watches this call: what was understood, what is said, how long something took."""
+        numbers = {name: float(value) for name, value in values.items()}  # numpy's floats are not msgpack's
+        self._send(Noted(call_id=self.call_id, at_ns=time.monotonic_ns(), kind=kind, text=text, values=numbers))
+
+    def spawn(self, work: Coroutine[Any, Any, object]) -> "asyncio.Task[Any]":
+        """Do this beside the handlers, for as long as the call lasts. A handler that awaits holds up the next event.
+
+        If it raises, the agent has failed, as if a handler had.
+        """
+        task = asyncio.get_running_loop().create_task(_as_failure(work))
+        task.add_done_callback(lambda _: work.close())  # one that was cancelled before it began
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        if self.has_ended:
+            task.cancel()
+        return task
+
+    def post(self, handler: str, *values: object) -> None:
+        """Queue an event for the agent's handler of this name."""
+        if self.listener is not None:
+            self.listener.post(self, handler, *values)
+
+    def end(self, cause: str) -> None:
+        """The call is over: settle what is awaited, end what runs beside the handlers."""
+        self.has_ended, self.cause = True, cause
+        self.speech.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _task_done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and self.on_task_failed is not None:
+            self.on_task_failed(self, "a spawned task", failure)
+
+    def __repr__(self) -> str:
+        return f"Call({self.call_id!r}, caller={self.caller!r}, callee={self.callee!r})"
+
+
+async def _as_failure(work: Coroutine[Any, Any, Any]) -> Any:
+    """An agent's exit() would end the loop, and with it all calls of the process, if it left a task."""
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as failure:
+        raise RuntimeError(f"{type(failure).__name__}: to end the call use call.hang_up()") from failure
+
+
+Answer = Awaitable[None] | None
+"""What a handler returns: `async def` and plain `def` are both fine."""

@@ -1,0 +1,291 @@
+"""Handlers, one after the other: a task for each call of an `Agent`, one task for all calls of a `BatchAgent`."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from ai_bridge.agent import Agent, BatchAgent
+from ai_bridge.call import Call
+from ai_bridge.frame import Frame, Pcm
+from ai_bridge.intake import Intake, Record
+from ai_bridge.resample import Resampler
+from shm.layout import AUDIO, DISCONTINUITY_FLAG, FRAME_MS, SPEECH_FLAG, Rings
+
+log = logging.getLogger(__name__)
+
+END_GRACE_S = 5.0
+"""What a handler may still take once its call is over, and `on_end` after it."""
+AT_A_STRETCH = 16
+"""Events that one call may handle before the others get their turn."""
+
+Said = npt.NDArray[np.int64]
+Failed = Callable[[Call, str, BaseException], None]
+"""Told of what an agent's code raised, and in which handler."""
+
+
+AGENT_RAISES = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt)
+"""What may come out of an agent's code and is its failure: `exit()` in one call is not the end of all others."""
+
+
+def is_cancelled() -> bool:
+    """Our own task is to end. Else a CancelledError came from something that the agent's code has awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def overrides(agent: Agent, handler: str) -> bool:
+    return getattr(type(agent), handler) is not getattr(Agent, handler)
+
+
+class CallRunner:
+    """Takes the events of one call in order. What waits is bounded: the oldest audio is dropped and counted."""
+
+    def __init__(self, call: Call, agent: Agent, seat: int, failed: Failed) -> None:
+        self.call, self.agent, self.seat = call, agent, seat
+        self._failed = failed
+        self._queue: deque[Frame | tuple[str, tuple[object, ...]]] = deque()
+        self._audio_waiting = 0
+        self._most_audio = max(1, agent.backlog_ms // FRAME_MS)
+        self._lost = 0
+        self._was_speech = False
+        self._sleeper: asyncio.Future[None] | None = None
+        self._wants_audio = overrides(agent, "on_audio")
+        self._wants = {name for name in ("on_speech_started", "on_speech_stopped", "on_drained") if overrides(agent, name)}
+        is_same = call.sample_rate_hz == call.line_rate_hz
+        self._resampler = None if is_same else Resampler(call.line_rate_hz, call.sample_rate_hz, is_realtime=True)
+        self._position_scale = call.sample_rate_hz / call.line_rate_hz
+        self.task = asyncio.get_running_loop().create_task(self._run(), name=f"agent of call {call.call_id}")
+
+    # ---- what happens on the line -----------------------------------------------------------------------------
+
+    def receive_audio(self, record: Record, pcm: Pcm, lost: int) -> None:
+        """A frame of the caller. `pcm` is copied; `lost` frames before it were overwritten in the ring."""
+        flags = record[8]
+        is_speech = bool(flags & SPEECH_FLAG)
+        if is_speech != self._was_speech:
+            self._was_speech = is_speech
+            self._speech_changed(is_speech)
+        if not self._wants_audio:
+            return
+        lost += self._lost
+        self._lost = 0
+        position = record[2]
+        if self._resampler is not None:
+            pcm = self._resampler.convert(pcm)
+            position = round(position * self._position_scale)
+        else:
+            pcm = pcm.copy()
+        self._queue.append(Frame(pcm, position, record[1], record[5], flags | DISCONTINUITY_FLAG if lost else flags, record[9], lost))
+        self._audio_waiting += 1
+        if self._audio_waiting > self._most_audio:
+            self._drop_oldest_audio()
+        self._wake()
+
+    def _speech_changed(self, is_speech: bool) -> None:
+        if is_speech and self.agent.interrupt_on_speech and self.call.is_speaking:
+            self.call.new_turn()
+        handler = "on_speech_started" if is_speech else "on_speech_stopped"
+        if handler in self._wants:
+            self.post(self.call, handler)
+
+    def _drop_oldest_audio(self) -> None:
+        for n, item in enumerate(self._queue):
+            if isinstance(item, Frame):
+                lost = item.lost + 1
+                del self._queue[n]
+                break
+        self._audio_waiting -= 1
+        for later in self._queue:
+            if isinstance(later, Frame):
+                later.lost += lost
+                return
+        self._lost += lost
+
+    def post(self, call: Call, handler: str, *values: object) -> None:
+        """Queue an event. What tells of keys, marks and ends is never dropped."""
+        if handler == "on_drained" and handler not in self._wants:
+            return
+        if handler == "on_dtmf" and self.agent.interrupt_on_key and call.is_speaking:
+            call.new_turn()
+        self._queue.append((handler, values))
+        self._wake()
+
+    def end(self) -> None:
+        """The call is over (`call.has_ended`): what waits is still handled, then `on_end`."""
+        self._wake()
+        asyncio.get_running_loop().call_later(END_GRACE_S, self.task.cancel)
+
+    def _wake(self) -> None:
+        if self._sleeper is not None:
+            if not self._sleeper.done():
+                self._sleeper.set_result(None)
+            self._sleeper = None
+
+    # ---- the agent's task -------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        handler = "on_start"
+        try:
+            answer = self.agent.on_start(self.call)
+            if answer is not None:
+                await answer
+            while self._queue or not self.call.has_ended:
+                for _ in range(min(AT_A_STRETCH, len(self._queue))):
+                    item = self._queue.popleft()
+                    if isinstance(item, Frame):
+                        handler = "on_audio"
+                        self._audio_waiting -= 1
+                        answer = self.agent.on_audio(item)
+                    else:
+                        handler, values = item
+                        answer = getattr(self.agent, handler)(*values)
+                    if answer is not None:
+                        await answer
+                if self._queue:
+                    await asyncio.sleep(0)
+                elif not self.call.has_ended:
+                    self._sleeper = asyncio.get_running_loop().create_future()
+                    await self._sleeper
+        except AGENT_RAISES as failure:
+            if not isinstance(failure, asyncio.CancelledError):
+                self._report(handler, failure)
+            elif is_cancelled():
+                if not self.call.has_ended:
+                    raise  # the process stops; the call goes on with its successor
+                log.warning("%s of %s was still busy %g s after its call ended: cancelled", handler, type(self.agent).__name__, END_GRACE_S)
+            elif not self.call.has_ended:  # else it awaited a spawned task, which has ended with the call
+                self._report(handler, failure)
+        await self._end()
+
+    async def _end(self) -> None:
+        self._queue.clear()
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0  # a handler that was busy for too long has been cancelled
+        try:
+            answer = self.agent.on_end(self.call.cause or "the agent failed")
+            if answer is not None:
+                async with asyncio.timeout(END_GRACE_S):
+                    await answer
+        except AGENT_RAISES as failure:
+            if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > before:
+                raise
+            self._report("on_end", failure)
+
+    def _report(self, handler: str, failure: BaseException) -> None:
+        self._failed(self.call, f"{type(self.agent).__name__}.{handler}", failure)
+
+
+class BatchRunner:
+    """Takes ticks of all calls of one batch agent. While it is busy the rings keep what comes: 2.56 s."""
+
+    def __init__(self, agent: BatchAgent, rings: Rings, said: Said, on_event: Callable[[Call, Record], None], failed: Failed) -> None:
+        self.agent = agent
+        self.intake = Intake(rings, seats=64, limit=4096)
+        self._on_event, self._failed = on_event, failed
+        self._events: deque[tuple[str, tuple[object, ...]]] = deque()
+        self._calls_wake = asyncio.Event()
+        self.has_failed = False
+        self._share(said)
+        self.task = asyncio.get_running_loop().create_task(self._run(), name=f"batch agent {type(agent).__name__}")
+
+    def _share(self, said: Said) -> None:
+        """Give the agent the arrays of its calls. They are other ones after the intake has grown."""
+        agent, intake = self.agent, self.intake
+        agent.calls, agent._rings, agent._said = intake.calls, intake.rings, said
+        agent._rows, agent._generations = intake.rows, intake.generations
+
+    def add(self, call: Call) -> None:
+        call.index = self.intake.add(call)
+        self._share(self.agent._said)
+        self.post(call, "on_start")
+
+    def remove(self, call: Call) -> None:
+        """The call's place is free once `on_end` has been told."""
+        self.intake.generations[call.index] = -1
+        self.post(call, "on_end", call.cause)
+
+    def post(self, call: Call, handler: str, *values: object) -> None:
+        if handler in ("on_start", "on_dtmf", "on_hold", "on_end"):
+            self._events.append((handler, (call, *values)))
+            self._calls_wake.set()
+
+    def wake(self) -> None:
+        """There may be frames."""
+        self._calls_wake.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.has_failed:
+            await self._calls_wake.wait()
+            self._calls_wake.clear()
+            began = loop.time()
+            while await self._handle_events() and await self._take_tick():  # noqa: ASYNC110  (gives others their turn)
+                await asyncio.sleep(0)
+            left = self.agent.gather_ms / 1000 - (loop.time() - began)
+            if left > 0 and not self._events:
+                await asyncio.sleep(left)
+
+    async def _handle_events(self) -> bool:
+        """False: the agent has failed."""
+        while self._events:
+            handler, values = self._events.popleft()
+            call = values[0]
+            assert isinstance(call, Call)
+            try:
+                answer = getattr(self.agent, handler)(*values)
+                if answer is not None:
+                    await answer
+            except AGENT_RAISES as failure:
+                if isinstance(failure, asyncio.CancelledError) and is_cancelled():
+                    raise
+                self._failed(call, f"{type(self.agent).__name__}.{handler}", failure)
+            if handler == "on_end":
+                self.intake.remove(call.index)
+        return not self.has_failed
+
+    async def _take_tick(self) -> bool:
+        """Hand over one frame of every call that has one. False: there was none."""
+        intake = self.intake
+        taken = intake.collect(most=1)
+        if taken == 0:
+            return False
+        frames, samples = intake.frames[:taken], intake.pcm[:taken]
+        intake.flag_lost(frames)
+        is_audio = frames["kind"] == AUDIO
+        if not is_audio.all():
+            for record in frames[~is_audio].tolist():
+                call = intake.calls[record[0]]
+                if call is not None:
+                    self._on_event(call, record)
+            frames, samples = frames[is_audio], samples[is_audio]
+        if frames.size:
+            await self._hand_over(frames, samples)
+        return not self.has_failed
+
+    async def _hand_over(self, frames: npt.NDArray[np.void], samples: Pcm) -> None:
+        narrow = np.flatnonzero(frames["samples"] != samples.shape[1])
+        for n in narrow:  # only where calls of several rates share one agent
+            samples[n, frames["samples"][n] :] = 0
+        try:
+            answer: Awaitable[None] | None = self.agent.on_batch(frames["sequence"], frames, samples)
+            if answer is not None:
+                await answer
+        except AGENT_RAISES as failure:
+            if isinstance(failure, asyncio.CancelledError) and is_cancelled():
+                raise
+            self.has_failed = True
+            for call in list(self.intake.calls):
+                if call is not None and not call.has_ended:
+                    self._failed(call, f"{type(self.agent).__name__}.on_batch", failure)
+
+
+def own_trace(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the agent's own code on: what lies above it is ours, and of no use to its author."""
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace

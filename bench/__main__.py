@@ -1,0 +1,71 @@
+"""`python -m bench [QUESTION ...]`: ask, print the answers beside the bars, and draw them.
+
+Answers go to results/ as JSON and pictures. The generator is pinned away from the worker; run it on a machine that
+has nothing else to do, or read the disturbance that is printed with each figure.
+"""
+
+import importlib
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+from bench import picture
+from bench.server import OTHER_CORE
+
+QUESTIONS = {
+    "ring_hop": "cost of a ring hop, and of waking a sleeping bridge",
+    "frame_cost": "cost of one frame in our own code",
+    "packet_to_agent": "from the packet to the agent's ring",
+    "interruption": "from the caller's voice to silence on the wire",
+    "takeover": "the gap when a worker is killed",
+    "calls_per_core": "calls on one core, beside the bare kernel",
+}
+RESULTS = pathlib.Path("results")
+
+
+def main() -> int:
+    asked = sys.argv[1:] or list(QUESTIONS)
+    unknown = [name for name in asked if name not in QUESTIONS]
+    if unknown:
+        print(f"bench: no such question: {unknown[0]}; there are {', '.join(QUESTIONS)}", file=sys.stderr)
+        return 2
+    os.sched_setaffinity(0, {OTHER_CORE})
+    RESULTS.mkdir(exist_ok=True)
+    for name in asked:
+        print(f"\n{name}: {QUESTIONS[name]}", flush=True)
+        started = time.monotonic()
+        found = importlib.import_module(f"bench.{name}").answer()
+        (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1, default=float))
+        show(found)
+        drawn = picture.draw(name, found, RESULTS / f"{name}.png")
+        print(f"  took {time.monotonic() - started:.0f} s; {RESULTS / name}.json" + (f", {drawn}" if drawn else ""), flush=True)
+    return 0
+
+
+def show(found: Any, indent: str = "  ") -> None:
+    """The answer as lines that a person reads."""
+    if isinstance(found, list):
+        for row in found:
+            print(indent + "  ".join(f"{key} {short(value)}" for key, value in row.items()))
+    elif isinstance(found, dict):
+        for key, value in found.items():
+            if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
+                print(f"{indent}{key}")
+                show(value, indent + "  ")
+            else:
+                print(f"{indent}{key:24} {short(value)}")
+
+
+def short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {short(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(short(inner) for inner in value) + "]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The floor: what the kernel's UDP path costs, with a port per call, one receive and one send a packet, nothing else.
+
+`python -m bench.bare_echo --ports N --core C` prints its ports as JSON and echoes until its input closes.
+"""
+
+import argparse
+import json
+import os
+import select
+import socket
+import sys
+
+import numpy as np
+
+from media_workers import sockets
+from shm.jit import njit
+
+
+@njit
+def run(fds, epoll_fd, packet, sockaddr, sockaddr_bytes, events, clock, until_ns):
+    """Echo every datagram to where it came from."""
+    now = sockets.now_ns(clock)
+    while now < until_ns:
+        for i in range(sockets.wait(epoll_fd, events, clock, until_ns - now)):
+            fd = fds[sockets.event_data(events, i)]
+            size = sockets.receive(fd, packet, sockaddr, sockaddr_bytes)
+            if size > 0:
+                sockets.send(fd, packet, size, sockaddr, sockaddr_bytes[0])
+        now = sockets.now_ns(clock)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ports", type=int, required=True)
+    parser.add_argument("--core", type=int, required=True)
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {arguments.core})
+    bound = []
+    for _ in range(arguments.ports):
+        bound.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+        bound[-1].bind(("127.0.0.1", 0))
+    epoll = select.epoll()
+    for i, one in enumerate(bound):
+        sockets.watch(epoll, one.fileno(), i)
+    fds = np.array([one.fileno() for one in bound], np.int64)
+    scratch = np.zeros(2048, np.uint8), np.zeros(32, np.uint8), np.zeros(1, np.int64)
+    events, clock = np.zeros(sockets.MAX_EVENTS * sockets.EVENT_BYTES, np.uint8), np.zeros(4, np.int64)
+    run(fds, epoll.fileno(), *scratch, events, clock, 0)
+    print(json.dumps([one.getsockname()[1] for one in bound]), flush=True)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        run(fds, epoll.fileno(), *scratch, events, clock, int(sockets.now_ns(clock)) + 100_000_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What does one 20 ms frame cost in our own code, without the kernel's part?
+
+A call on plain memory, no sockets: packet in hand to frame in the ring (`take`), speech in the ring to packet
+(`build`), and the codec alone. Best of several runs; the machine's disturbance is the spread.
+"""
+
+import time
+
+import numpy as np
+
+from control_plane.formats import FORMATS
+from control_plane.messages import MediaDescription
+from media_workers import codecs, jitter_buffer, playout
+from media_workers.call_table import Worker, make_worker, table_bytes, table_views
+from media_workers.rows import Rows
+from shm import counters, layout, ring
+from shm.jit import njit
+
+FRAMES, RUNS = 20_000, 7
+
+
+def one_call(format_name: str) -> tuple[Worker, int]:
+    """A worker without sockets that carries one call of this format."""
+    rings = layout.rings_format(bytearray(layout.rings_bytes(1)), 1)
+    shown = counters.counters_format(bytearray(counters.counters_bytes(1, 1)), 1, 1)
+    worker = make_worker(table_views(bytearray(table_bytes(1)), 1), rings, shown, 0, 1, [-1])
+    payload_type = FORMATS[format_name].static_payload_type
+    assert payload_type is not None
+    return worker, Rows(worker, 0, 1, 0).open("bench", 0, MediaDescription(format_name, payload_type, "127.0.0.1", 9), 1)
+
+
+@njit
+def take(worker, row, payload_type, size, count):
+    for i in range(count):
+        jitter_buffer.insert(worker, row, 12, size, payload_type, i & 0xFFFF, i * 160, 1, i * 20_000_000)
+
+
+@njit
+def build(worker, row, generation, pcm, is_spoken, count):
+    for i in range(count):
+        if is_spoken:
+            ring.try_say(worker.rings, row, generation, 0, 0, pcm, 0, 160)
+        playout.build(worker, row, i * 20_000_000)
+
+
+@njit
+def decode(codec_id, payload, pcm, count):
+    for _ in range(count):
+        codecs.decode(codec_id, payload, 12, 160, pcm)
+
+
+@njit
+def encode(codec_id, payload, pcm, count):
+    for _ in range(count):
+        codecs.encode(codec_id, pcm, 160, payload, 12)
+
+
+def best_us(run) -> float:
+    """Microseconds a frame, the least disturbed of RUNS."""
+    run(1)
+    times = []
+    for _ in range(RUNS):
+        started = time.perf_counter_ns()
+        run(FRAMES)
+        times.append(time.perf_counter_ns() - started)
+    return min(times) / FRAMES / 1000
+
+
+def measure(format_name: str) -> dict[str, float]:
+    """Step -> microseconds a frame."""
+    worker, row = one_call(format_name)
+    call, packet = worker.calls[row], worker.own[0]["packet"]
+    packet[12:172] = np.random.default_rng(1).integers(0, 255, 160)
+    pcm = np.random.default_rng(2).integers(-8000, 8000, 2880).astype(np.int16)
+    codec, payload_type, generation = int(call["codec_id"]), int(call["payload_type"]), int(call["generation"])
+    return {
+        "decode": best_us(lambda n: decode(codec, packet, pcm, n)),
+        "encode": best_us(lambda n: encode(codec, packet, pcm, n)),
+        "packet -> ring": best_us(lambda n: take(worker, row, payload_type, 160, n)),
+        "silence -> packet": best_us(lambda n: build(worker, row, generation, pcm, False, n)),
+        "say, ring -> packet": best_us(lambda n: build(worker, row, generation, pcm, True, n)),
+    }
+
+
+def answer() -> dict[str, dict[str, float]]:
+    return {name: measure(name) for name in FORMATS}
+
+
+def test_frame_cost(benchmark):
+    worker, row = one_call("PCMU")
+    take(worker, row, 0, 160, 1)
+    benchmark(take, worker, row, 0, 160, 1000)
+    assert worker.rings.words[row, layout.TO_AI_WRITE] > 1000

@@ -1,0 +1,98 @@
+"""The pictures of the answers: one figure a question, the bar drawn in where there is one."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+
+def draw(name: str, found: Any, path: pathlib.Path) -> pathlib.Path | None:
+    """Draw the answer to a question; None if matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
+    PICTURES[name](axes, found)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+def _bars(axes: Any, values: dict[str, float], unit: str, title: str, bar: float | None = None, text: str = "bar") -> None:
+    drawn = axes.bar(list(values), list(values.values()), color="#4878a8", width=0.6)
+    axes.bar_label(drawn, fmt="%.3g", padding=2)
+    axes.set_ylabel(unit)
+    axes.set_title(title, loc="left")
+    axes.margins(y=0.15)
+    if bar is not None:
+        axes.axhline(bar, color="#c04040", linestyle="--", label=f"{text}: {bar:g} {unit}")
+        axes.legend(frameon=False)
+
+
+def _ring_hop(axes: Any, found: Any) -> None:
+    values = {f"hop: {key}": value for key, value in found["hop_us"].items()}
+    values |= {f"wake-up {key}": value for key, value in found["wake_up_us"].items()}
+    _bars(axes, values, "µs", "A frame through a ring, and waking who sleeps on it")
+    axes.set_yscale("log")
+
+
+def _frame_cost(axes: Any, found: Any) -> None:
+    steps = list(next(iter(found.values())))
+    width = 0.8 / len(found)
+    for n, (name, row) in enumerate(found.items()):
+        axes.bar([i + n * width for i in range(len(steps))], [row[step] for step in steps], width, label=name)
+    axes.set_xticks([i + 0.4 - width / 2 for i in range(len(steps))], steps)
+    axes.set_ylabel("µs")
+    axes.set_title("Our own code, per 20 ms frame", loc="left")
+    axes.legend(frameon=False)
+
+
+def _packet_to_agent(axes: Any, found: Any) -> None:
+    for percentile in ("p50", "p99", "worst"):
+        axes.plot([str(calls) for calls in found], [row[percentile] / 1000 for row in found.values()], "o-", label=percentile)
+    axes.axhline(2, color="#c04040", linestyle="--", label="bar for p99: 2 ms")
+    axes.set(xlabel="calls at once", ylabel="ms", yscale="log")
+    axes.set_title("From the packet on the wire to the frame in the agent's ring", loc="left")
+    axes.legend(frameon=False)
+
+
+def _interruption(axes: Any, found: Any) -> None:
+    values = {}
+    for kind, row in found.items():
+        for since, name in (("from_first_packet_ms", "first packet"), ("from_telling_packet_ms", "told")):
+            values |= {f"{kind}, since\n{name}, {'worst' if p == 100 else f'p{p}'}": value for p, value in row[since].items() if p != 99}
+    _bars(axes, values, "ms", "The caller speaks over the agent: until the line is silent", 40)
+
+
+def _takeover(axes: Any, found: Any) -> None:
+    values = {f"gap p{p}" if p != 100 else "longest gap": value for p, value in found["gap_ms"].items()}
+    values |= {f"takeover, {key}": value for key, value in found["takeover_ms"].items()}
+    title = f"{found['kills']} times SIGKILL of the worker under {found['calls']} calls: {found['lost']} lost"
+    _bars(axes, values, "ms", title, 250, "bar for the longest gap")
+
+
+def _calls_per_core(axes: Any, found: Any) -> None:
+    calls = [row["calls"] for row in found]
+    axes.plot(calls, [row["cpu_us"] for row in found], "o-", label="worker: whole path with echo agent")
+    axes.plot(calls, [row["bare_us"] for row in found], "s-", color="#808080", label="bare UDP echo, a port a call")
+    axes.plot(calls, [row["bare_us"] * 1.8 for row in found], "--", color="#c04040", label="bar: 1.8 x bare")
+    for row in found:
+        note = f"{row['ratio']:.2f}x" + ("" if row["lost"] + row["sent_late"] == 0 else f"\nlost {row['lost']}, late {row['sent_late']}")
+        axes.annotate(note, (row["calls"], row["cpu_us"]), textcoords="offset points", xytext=(0, 8), ha="center")
+    axes.set(xlabel="calls at once", ylabel="µs of CPU per frame in and out", ylim=(0, None))
+    axes.set_title("Calls on one core", loc="left")
+    axes.legend(frameon=False)
+
+
+PICTURES: dict[str, Callable[[Any, Any], None]] = {
+    "ring_hop": _ring_hop,
+    "frame_cost": _frame_cost,
+    "packet_to_agent": _packet_to_agent,
+    "interruption": _interruption,
+    "takeover": _takeover,
+    "calls_per_core": _calls_per_core,
+}

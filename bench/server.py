@@ -1,0 +1,119 @@
+"""A real server for a benchmark: `bellframe up`, its processes pinned, its counters read from shared memory."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+from control_plane.client import ask
+from control_plane.messages import CallFacts, Calls, GetCalls, GetStatus, Status
+from shm import handover
+from shm.counters import WORKER, Counters
+
+START_TIMEOUT_S = 180
+WORKER_CORE, OTHER_CORE = (sorted(os.sched_getaffinity(0)) * 2)[1::-1]
+"""The worker has a core of its own; generator, front and bridge share another."""
+
+
+class Server:
+    """A running server. `host`, `sip_port` and `runtime` say where it is."""
+
+    def __init__(self, process: subprocess.Popen[str], runtime: pathlib.Path, sip_port: int) -> None:
+        self.process, self.runtime, self.sip_port, self.host = process, runtime, sip_port, "127.0.0.1"
+        self.counters: Counters = handover.ask_for_counters(runtime)
+
+    def total(self, name: str) -> int:
+        """A counter, summed over the workers."""
+        return int(self.counters.workers[:, WORKER[name]].sum())
+
+    def worker_pid(self) -> int:
+        return int(self.counters.workers[0, WORKER["pid"]])
+
+    def status(self) -> Status:
+        answer = ask(self.runtime, GetStatus())
+        assert isinstance(answer, Status)
+        return answer
+
+    def calls(self) -> tuple[CallFacts, ...]:
+        answer = ask(self.runtime, GetCalls())
+        assert isinstance(answer, Calls)
+        return answer.calls
+
+    def pids(self) -> list[int]:
+        """The supervisor and all below it."""
+        found = [self.process.pid]
+        for pid in found:
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def memory_mb(self) -> dict[str, float]:
+        """Proportional set size by process: what is shared is counted once."""
+        sizes: dict[str, float] = {}
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                name = next((word.decode() for word in command if word.startswith((b"sip_", b"media_", b"ai_", b"control_"))), "other")
+                rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+                kilobytes = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+                sizes[name] = sizes.get(name, 0) + kilobytes / 1000
+        return sizes
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process, from the scheduler, in nanoseconds."""
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+@contextlib.contextmanager
+def running(agent: str, calls: int, **media: object) -> Iterator[Server]:
+    """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end."""
+    runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
+    sip_port, first_port = 15060, 20000
+    settings = {
+        "runtime_directory": str(runtime),
+        "sip": {"listen": f"127.0.0.1:{sip_port}", "max_calls_per_second": 2000.0, "drain_seconds": 0.0},
+        "media": {
+            "rtp_ports": f"{first_port}-{first_port + 2 * calls}",
+            "workers": 1,
+            "cores": str(WORKER_CORE),
+            "port_quiet_seconds": 0.5,
+            **media,
+        },
+        "routes": [{"agent": agent}],
+    }
+    config = runtime / "bench.json"
+    config.write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "control_plane.command", "up", "--config", str(config)]
+    usable = os.sched_getaffinity(0) | {WORKER_CORE, OTHER_CORE}
+    root = pathlib.Path(__file__).parent.parent
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, cwd=root, preexec_fn=lambda: os.sched_setaffinity(0, usable)
+    )
+    try:
+        assert process.stdout is not None
+        started = time.monotonic()
+        while "accepts calls" not in (line := process.stdout.readline()):
+            if not line or time.monotonic() - started > START_TIMEOUT_S:
+                raise RuntimeError("the server did not start; its log is above")
+        server = Server(process, runtime, sip_port)
+        for pid in server.pids():
+            if pid not in (server.worker_pid(), process.pid):  # the supervisor is idle, and what it starts must find the core
+                with contextlib.suppress(OSError):
+                    os.sched_setaffinity(pid, {OTHER_CORE})
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(runtime, ignore_errors=True)

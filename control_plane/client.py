@@ -1,0 +1,94 @@
+"""What the commands share: finding the running server, asking it, and printing for people or for machines."""
+
+import argparse
+import os
+import pathlib
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import orjson
+import zmq
+
+from control_plane.channel import Channel
+from control_plane.config import Config
+from control_plane.errors import BellframeError
+from control_plane.messages import Failed, Message
+
+ANSWER_LIMIT_MS = 2_000
+SYSTEM_RUNTIME_DIRECTORY = pathlib.Path("/run/bellframe")
+"""Where the units in systemd/ put the sockets."""
+
+
+class CommandFailed(BellframeError):
+    """The server is not there, or says no. The text says what to do."""
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runtime-dir", default="", metavar="DIR", help="where the server's sockets are (as given to bellframe up)")
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def runtime_directory(given: str) -> pathlib.Path:
+    """The directory given; else that of a server of our own; else that of the system's service, if one runs."""
+    own = Config(runtime_directory=given).runtime_path().absolute()
+    if not given and not _is_socket(own / "control") and _is_socket(SYSTEM_RUNTIME_DIRECTORY / "control"):
+        return SYSTEM_RUNTIME_DIRECTORY
+    return own
+
+
+def _is_socket(path: pathlib.Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def no_server(directory: pathlib.Path) -> CommandFailed:
+    return CommandFailed(f"no server answers in {directory}: start one with `bellframe up`, or say where it is with --runtime-dir")
+
+
+@contextmanager
+def connection(directory: pathlib.Path, is_needed: bool = True) -> Iterator[Channel]:
+    """A channel to the front. If it is needed, raises CommandFailed at once where no server has ever listened."""
+    if is_needed and not _is_socket(directory / "control"):
+        raise no_server(directory)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    channel = Channel(context, directory, f"command-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield channel
+    finally:
+        channel.close()
+        context.term()
+
+
+def ask(directory: pathlib.Path, question: Message) -> Message:
+    """The front's answer. Raises CommandFailed if none comes, or if it is a refusal."""
+    with connection(directory) as channel:
+        answer = channel.ask(question, ANSWER_LIMIT_MS)
+    if answer is None:
+        raise no_server(directory)
+    if isinstance(answer, Failed):
+        raise CommandFailed(answer.why)
+    return answer
+
+
+def plain(value: object) -> object:
+    """A message as dicts and lists with every field in it, also those at their default."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode() + "\n")

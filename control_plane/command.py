@@ -1,0 +1,72 @@
+"""`bellframe`: the command. Each subcommand is a row here and a file in control_plane/commands.
+
+Modules are named as text and loaded when asked for, so that `bellframe status` feels instant: nothing here may
+bring numba with it.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from control_plane.errors import BellframeError
+
+COMMANDS = {
+    #         module                            what it does
+    "demo": ("control_plane.commands.demo", "phone the built-in agent, and watch: starts everything, leaves a recording and a picture"),
+    "up": ("control_plane.commands.up", "run the server in the foreground"),
+    "status": ("control_plane.commands.status", "is the server well: its processes and how many calls they carry"),
+    "calls": ("control_plane.commands.calls", "the calls that are up"),
+    "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
+    "hangup": ("control_plane.commands.hangup", "end a call"),
+    "top": ("control_plane.commands.top", "workers and calls, live"),
+    "check": ("control_plane.commands.check", "is a configuration file right"),
+}
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def usage() -> str:
+    rows = "".join(f"  {name:<8} {text}\n" for name, (_, text) in COMMANDS.items())
+    return f"usage: bellframe COMMAND ...\n\n{rows}\nbellframe COMMAND --help says more; bellframe --version says which release this is.\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 it failed and stderr says what to do, 2 the command was written wrongly."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = run(words)
+        sys.stdout.flush()
+        return code
+    except BellframeError as failure:
+        print(f"bellframe {words[0]}: {failure}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `bellframe calls | head`: nobody reads on, and Python must not complain about it when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if words else WRONG_USAGE
+    if words[0] in ("-V", "--version"):
+        from importlib import metadata
+
+        print(f"bellframe {metadata.version('bellframe')}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"bellframe: there is no command {words[0]!r}\n\n{usage()}", end="", file=sys.stderr)
+        return WRONG_USAGE
+    module = importlib.import_module(COMMANDS[words[0]][0])
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=f"bellframe {words[0]}", description=module.__doc__, formatter_class=as_written)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words[1:])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Is a configuration file right? Says what is wrong, where, and what to write instead. Exit code 1 if it is not right."""
+
+import argparse
+import pathlib
+
+from control_plane import config, table
+from control_plane.errors import ConfigurationError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from control_plane import client  # brings ZeroMQ, which `up` has no use for, and it stays for as long as the server
+
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE")
+    client.add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from control_plane import client
+
+    try:
+        settings = config.load(arguments.file)
+    except ConfigurationError as failure:
+        if not arguments.json:
+            raise
+        client.print_json({"file": str(arguments.file), "is_right": False, "why": str(failure)})
+        return 1
+    if arguments.json:
+        client.print_json({"file": str(arguments.file), "is_right": True, "configuration": settings})
+        return 0
+    print(f"{arguments.file} is right: {summary(settings)}")
+    for warning in warnings(settings):
+        print(f"note: {warning}")
+    return 0
+
+
+def summary(settings: config.Config) -> str:
+    cores = settings.cores()
+    agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes)) or "none"
+    numbers = ",".join(map(str, dict.fromkeys(cores)))
+    calls = len(settings.rtp_port_pairs())
+    workers = f"{table.count(len(cores), 'worker')} on cores {numbers}"
+    return f"calls on sip:{settings.sip.listen}, agent {agents}, {workers}, {calls} calls at most"
+
+
+def warnings(settings: config.Config) -> list[str]:
+    """What is allowed, but may not be meant."""
+    found = []
+    host, _ = config.parse_address(settings.sip.listen, "sip.listen")
+    if not is_loopback(host) and all(is_loopback(network) for network in settings.sip.allow):
+        found.append(
+            f"sip:{settings.sip.listen} can be reached from elsewhere, but only this machine may call: everybody else gets 403. "
+            'Allow your phone or trunk with --allow 192.0.2.0/24, or sip.allow = ["192.0.2.0/24"] in the file'
+        )
+    if not settings.routes:
+        found.append("there is no route, so every call is refused with 404: name an agent with --agent, or in [[routes]]")
+    return found
+
+
+def is_loopback(text: str) -> bool:
+    """True for an address or a network within 127.0.0.0/8 or ::1."""
+    import ipaddress
+
+    return ipaddress.ip_network(text, strict=False).is_loopback

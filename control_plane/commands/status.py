@@ -1,0 +1,44 @@
+"""Is the server well: its processes, and how many calls they carry. Exit code 1 if no server answers."""
+
+import argparse
+
+from control_plane import client, table
+from control_plane.messages import GetStatus, Status
+
+SILENT_LIMIT_MS = 3_000
+"""Processes say that they are alive once a second: three times in a row is no coincidence."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    client.add_runtime_argument(parser)
+    client.add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    directory = client.runtime_directory(arguments.runtime_dir)
+    answer = client.ask(directory, GetStatus())
+    if not isinstance(answer, Status):
+        raise client.CommandFailed(f"the server in {directory} answers with {type(answer).__name__}: use the same release as it is")
+    if arguments.json:
+        client.print_json(answer)
+    else:
+        print(as_text(answer))
+    return 0
+
+
+def as_text(status: Status) -> str:
+    state = "draining: no new calls" if status.draining else "accepts calls"
+    lines = [
+        f"bellframe {status.version} {state} on {status.sip}, up {table.duration(status.uptime_s)}",
+        f"{table.count(status.calls, 'call')} up, {status.calls_total} since the start, {status.calls_refused} refused",
+    ]
+    rows = [
+        (f"{p.role} {p.index}", p.pid, p.generation, p.calls, p.capacity or "-", "silent" if p.silent_ms > SILENT_LIMIT_MS else "alive")
+        for p in status.peers
+    ]
+    if rows:
+        lines += ["", table.render(("process", "pid", "generation", "calls", "at most", "state"), rows)]
+    for role in ("worker", "bridge"):
+        if not any(peer.role == role for peer in status.peers):
+            lines.append(f"no {role} has reported: calls are refused until one does")
+    return "\n".join(lines)

@@ -1,0 +1,207 @@
+"""The configuration: one TOML file, strict. Every setting has its unit in its name and its trade-off in its text.
+
+An unknown key, a wrong type or an impossible value is refused with the place and the remedy.
+"""
+
+import ipaddress
+import operator
+import os
+import pathlib
+import tomllib
+
+import msgspec
+
+from control_plane.errors import ConfigurationError
+from control_plane.formats import FORMATS
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Sip(Section):
+    listen: str = "127.0.0.1:5060"
+    """Where calls come in, UDP. HOST:PORT; 0.0.0.0 is every address of this machine."""
+    public_address: str = ""
+    """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached."""
+    allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks that may call. Everybody else gets 403 and a line in the log. Default deny: name your trunk here."""
+    drain_seconds: float = 30.0
+    """How long calls may finish after SIGTERM. Then they are ended with BYE."""
+    max_calls_per_second: float = 200.0
+    """Set-ups accepted; above it 503 with Retry-After. Protects the calls that are up."""
+
+
+class Media(Section):
+    rtp_ports: str = "10000-12000"
+    """FIRST-LAST. A call takes an even port for RTP and the next one for RTCP, bound at start: two thousand ports, a thousand calls."""
+    workers: int = 0
+    """Media worker processes. 0: one for each core given, but one core is left for the rest."""
+    cores: str = ""
+    """Which cores workers are pinned to: "2-5,8". Empty: of the cores this process may use, the last ones."""
+    formats: tuple[str, ...] = ("PCMU", "PCMA")
+    """Offered and accepted, in order of preference."""
+    silent_seconds_at_start: float = 30.0
+    """A call whose far end has never sent audio is ended after this."""
+    silent_seconds: float = 60.0
+    """A call whose far end stopped sending is ended after this. Carriers stay silent for long while a caller is on hold."""
+    hold_seconds: float = 3600.0
+    """A call on hold whose far end sends nothing is ended after this: callers on hold are silent for long, but a far end that died must
+    not keep a port for ever."""
+    port_quiet_seconds: float = 30.0
+    """A port is not given to another call before it has been silent this long (10 min at most): late packets stay out."""
+    heartbeat_timeout_ms: int = 200
+    """A worker that has not finished a cycle for this long is replaced. Its calls go on."""
+
+
+class Bridge(Section):
+    processes: int = 1
+    """Agent processes. Calls are spread over them; an agent that blocks holds up those of its own process only."""
+    modules: str = ""
+    """A folder put first on Python's path, where your agents are. Empty: the folder you start from."""
+
+
+class Route(Section):
+    agent: str
+    """echo, menu, or MODULE:CLASS."""
+    to: str = "*"
+    """The number called, as a pattern: "+4930*". The first route that fits is taken."""
+    arguments: dict[str, str] = {}
+
+
+class Config(Section):
+    sip: Sip = Sip()
+    media: Media = Media()
+    bridge: Bridge = Bridge()
+    routes: tuple[Route, ...] = ()
+    runtime_directory: str = ""
+    """Sockets of our own processes, entered by our user only. Empty: systemd's, or one below the user's runtime directory."""
+    log_format: str = "text"
+    """text for people, json for machines."""
+
+    def runtime_path(self) -> pathlib.Path:
+        given = self.runtime_directory or os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+        base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/bellframe-{os.getuid()}"
+        return pathlib.Path(given or f"{base}/bellframe")
+
+    def rtp_port_pairs(self) -> range:
+        """The even ports that calls get."""
+        first, last = parse_ports(self.media.rtp_ports)
+        return range(first, last, 2)
+
+    def cores(self) -> list[int]:
+        """The cores workers are pinned to, one a worker."""
+        usable = sorted(os.sched_getaffinity(0))
+        cores = parse_cores(self.media.cores) if self.media.cores else usable[1:] or usable
+        outside = sorted(set(cores) - set(usable))
+        if outside:
+            raise ConfigurationError(f"media.cores: this process may not run on core {outside[0]}: it has {usable}")
+        count = self.media.workers or len(cores)
+        return [cores[i % len(cores)] for i in range(count)]
+
+
+LAST_CORE = 8191  # Linux is built for 8192 at most
+DAY_S = 86_400
+LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what to write
+    ("sip.drain_seconds",             0,      DAY_S,  "0 ends calls at once"),
+    ("sip.max_calls_per_second",      0.1,    100_000, "sip.allow = [] takes no calls at all"),
+    ("media.workers",                 0,      1024,   "0 is one for each core, but one core is left for the rest"),
+    ("media.silent_seconds_at_start", 1,      DAY_S,  "30 gives a far end time to begin"),
+    ("media.silent_seconds",          1,      DAY_S,  "60 outlasts the pauses of carriers"),
+    ("media.hold_seconds",            1,      DAY_S,  "3600 outlasts most music"),
+    ("media.port_quiet_seconds",      0,      600,    "30 outlasts late packets"),
+    ("media.heartbeat_timeout_ms",    100,    60_000, "200 is four times what an idle worker takes for a cycle"),
+    ("bridge.processes",              1,      64,     "1 carries many calls"),
+)
+
+
+def parse_ports(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if not dash or not first.strip().isdecimal() or not last.strip().isdecimal():
+        raise ConfigurationError(f'media.rtp_ports: "{text}" is not FIRST-LAST, for example "10000-12000"')
+    low, high = int(first), int(last)
+    low += low % 2  # RFC 3550 11: RTP takes the even port
+    if not 1024 <= low < high <= 65535:
+        raise ConfigurationError(f'media.rtp_ports: "{text}" must lie within 1024-65535 and hold an even port and the one after it')
+    return low, high
+
+
+def parse_cores(text: str) -> list[int]:
+    cores: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise ConfigurationError(f'media.cores: "{text}" is not a list of cores such as "2-5,8"')
+        low, high = int(first), int(last or first)
+        if not low <= high <= LAST_CORE:
+            raise ConfigurationError(f'media.cores: "{part.strip()}" holds no core: name the lower one first, {LAST_CORE} at most')
+        cores += range(low, high + 1)
+    return sorted(set(cores))
+
+
+def parse_address(text: str, where: str) -> tuple[str, int]:
+    """HOST:PORT, with brackets round an IPv6 host."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as failure:
+        raise ConfigurationError(f'{where}: "{text}" is not ADDRESS:PORT, for example "0.0.0.0:5060"') from failure
+    if not port.isdecimal() or int(port) > 65535:
+        raise ConfigurationError(f'{where}: "{text}" has no port from 0 to 65535')
+    return host, int(port)
+
+
+def check(config: Config) -> Config:
+    """What types cannot say. Raises ConfigurationError with the first thing that is wrong."""
+    parse_address(config.sip.listen, "sip.listen")
+    parse_ports(config.media.rtp_ports)
+    for setting, low, high, remedy in LIMITS:
+        value = operator.attrgetter(setting)(config)
+        if not low <= value <= high:  # nor is nan
+            raise ConfigurationError(f"{setting}: {value} is not from {low} to {high}; {remedy}")
+    config.cores()
+    if config.sip.public_address:
+        try:
+            ipaddress.ip_address(config.sip.public_address)
+        except ValueError as failure:
+            raise ConfigurationError(f'sip.public_address: "{config.sip.public_address}" is not an IP address') from failure
+    for network in config.sip.allow:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as failure:
+            raise ConfigurationError(f'sip.allow: "{network}" is not a network such as "192.0.2.0/24" ({failure})') from failure
+    for name in config.media.formats:
+        if name not in FORMATS:
+            raise ConfigurationError(f'media.formats: "{name}" is not known; there are {", ".join(FORMATS)}')
+    if not config.media.formats:
+        raise ConfigurationError("media.formats: name one at least")
+    if config.log_format not in ("text", "json"):
+        raise ConfigurationError(f'log_format: "{config.log_format}" is neither "text" nor "json"')
+    return config
+
+
+def load(path: pathlib.Path) -> Config:
+    """Read a TOML or a JSON file. Raises ConfigurationError naming the file, the place and the remedy."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as failure:
+        raise ConfigurationError(f"{path}: cannot be read: {failure}") from failure
+    try:
+        values = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
+        return check(msgspec.convert(values, Config))
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, msgspec.DecodeError) as failure:
+        raise ConfigurationError(f"{path}: {_with_line(str(failure), text)}") from failure
+    except ConfigurationError as failure:
+        raise ConfigurationError(f"{path}: {failure}") from failure
+
+
+def _with_line(reason: str, text: str) -> str:
+    """msgspec names the place as a path, people look for a line: find the key where it can be found."""
+    unknown = reason.partition("unknown field `")[2].partition("`")[0]
+    path = reason.rpartition("at `$.")[2].rstrip("`") if "at `$." in reason else ""
+    key = unknown or path.rpartition(".")[2].partition("[")[0]
+    for number, line in enumerate(text.splitlines(), 1):
+        if key and line.split("=")[0].strip().strip("[]").rpartition(".")[2] == key:
+            return f"line {number}: {reason}"
+    return reason

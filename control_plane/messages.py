@@ -1,0 +1,308 @@
+"""What the processes tell each other. Commands are orders and idempotent; events are facts.
+
+The front binds one ROUTER; workers, bridges and the command line connect to it as DEALERs. A message is one
+frame of msgpack, tagged with its name. Audio, keys and marks do not come this way: they go through the rings,
+in order, whether the front is there or not.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    pass
+
+
+class Alive(Message):
+    """Event from a worker or a bridge: once a second, and at once on start. The first one introduces it."""
+
+    role: Literal["worker", "bridge"]
+    index: int
+    pid: int
+    generation: int = 0
+    calls: int = 0
+    capacity: int = 0
+    """Worker: how many calls it may carry. Bridge: 0, no limit of its own."""
+    agents: tuple[str, ...] = ()
+
+
+# ---- front -> worker ------------------------------------------------------------------------------------
+
+
+class MediaDescription(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an offer and its answer agreed for one call."""
+
+    format: str
+    payload_type: int
+    remote_host: str = ""
+    """Address in the far end's SDP; empty: not known yet, nothing is sent."""
+    remote_port: int = 0
+    ptime_ms: int = 20
+    """Of what we send. What we receive may have any."""
+    dtmf_payload_type: int = -1
+    comfort_noise_payload_type: int = -1
+    direction: Direction = "sendrecv"
+    """Ours: sendonly means that we only send."""
+
+
+class FrontStarted(Message):
+    """Command: calls opened by another front are closed: nobody could end them. Sent to each worker process that is new to the front."""
+
+    front: int
+    """A random number, another one for each start of the front."""
+
+
+class OpenMedia(Message):
+    """Command: take a row and a port for this call. Sent again, it answers with the same row."""
+
+    call_id: str
+    bridge: int
+    media: MediaDescription
+    front: int = 0
+    """Which front asks, as in its FrontStarted."""
+
+
+class UpdateMedia(Message):
+    """Command: a new offer/answer. The far end's address may have changed, so its source is learnt anew."""
+
+    call_id: str
+    media: MediaDescription
+
+
+class CloseMedia(Message):
+    """Command: the call is over. The row is free again once its port has been quiet."""
+
+    call_id: str
+
+
+# ---- worker -> front ------------------------------------------------------------------------------------
+
+
+class MediaOpened(Message):
+    call_id: str
+    worker: int
+    row: int
+    generation: int
+    rtp_port: int
+    sample_rate_hz: int
+
+
+class MediaRefused(Message):
+    call_id: str
+    why: str
+
+
+class MediaUpdated(Message):
+    call_id: str
+
+
+class MediaClosed(Message):
+    call_id: str
+    counters: dict[str, int] = {}
+    """shm/counters.py CALL_COUNTERS, by name."""
+
+
+class MediaSilent(Message):
+    """Event: no packet from the far end for longer than allowed. The front ends the call."""
+
+    call_id: str
+    silent_ms: int
+
+
+# ---- front -> bridge ------------------------------------------------------------------------------------
+
+
+class StartAgent(Message):
+    """Command: an agent for this call. `resumed`: the call had one whose bridge died."""
+
+    call_id: str
+    row: int
+    generation: int
+    sample_rate_hz: int
+    agent: str
+    caller: str = ""
+    callee: str = ""
+    direction: Literal["inbound", "outbound"] = "inbound"
+    headers: dict[str, str] = {}
+    arguments: dict[str, str] = {}
+    resumed: bool = False
+
+
+class StopAgent(Message):
+    """Command: the call is over, or another agent takes it."""
+
+    call_id: str
+    cause: str
+
+
+# ---- bridge -> front ------------------------------------------------------------------------------------
+
+
+class AgentStarted(Message):
+    call_id: str
+
+
+class AgentFailed(Message):
+    """Event: the agent's own code raised, or could not be loaded. The front ends the call and logs why."""
+
+    call_id: str
+    why: str
+
+
+class Noted(Message):
+    """Event: something worth showing: what was heard, what is said, how long the silence took."""
+
+    call_id: str
+    at_ns: int
+    kind: str
+    text: str
+    values: dict[str, float] = {}
+
+
+# ---- asked of the front by a command line or a bridge ----------------------------------------------------
+
+
+class GetStatus(Message):
+    pass
+
+
+class GetCalls(Message):
+    pass
+
+
+class GetCall(Message):
+    call_id: str
+
+
+class HangUp(Message):
+    call_id: str
+    cause: str = "hung up by the operator"
+
+
+class Originate(Message):
+    """Command: call out. The answer is Originated at once; what becomes of it is watched or asked for."""
+
+    call_id: str
+    to: str
+    """A SIP URI."""
+    agent: str
+    caller: str = ""
+    arguments: dict[str, str] = {}
+
+
+class Drain(Message):
+    """Command: no new calls from now on."""
+
+
+class Watch(Message):
+    """Command: send me SipTraced, Noted and CallChanged as they happen. `call_id` empty: of all calls."""
+
+    call_id: str = ""
+
+
+# ---- the front's answers and what a watcher sees ---------------------------------------------------------
+
+
+class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    call_id: str
+    state: str
+    direction: str
+    caller: str
+    callee: str
+    agent: str
+    started_at: float
+    """Seconds since the epoch, for people; durations are counted on the monotonic clock."""
+    duration_s: float
+    format: str = ""
+    worker: int = -1
+    row: int = -1
+    bridge: int = -1
+    sip_call_id: str = ""
+    remote: str = ""
+    cause: str = ""
+
+
+class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    role: str
+    index: int
+    pid: int
+    generation: int
+    calls: int
+    capacity: int
+    silent_ms: int
+    """Since its last Alive."""
+
+
+class Status(Message):
+    version: str
+    sip: str
+    uptime_s: float
+    draining: bool
+    calls: int
+    calls_total: int
+    calls_refused: int
+    peers: tuple[PeerFacts, ...]
+
+
+class Calls(Message):
+    calls: tuple[CallFacts, ...]
+
+
+class Done(Message):
+    text: str = ""
+
+
+class Failed(Message):
+    why: str
+
+
+class CallChanged(Message):
+    call: CallFacts
+
+
+class SipTraced(Message):
+    """A SIP message as it crossed the wire."""
+
+    call_id: str
+    at_ns: int
+    is_sent: bool
+    summary: str
+    """'INVITE' or '200 OK (INVITE)'."""
+    remote: str
+
+
+Anything = (
+    Alive
+    | FrontStarted
+    | OpenMedia
+    | UpdateMedia
+    | CloseMedia
+    | MediaOpened
+    | MediaRefused
+    | MediaUpdated
+    | MediaClosed
+    | MediaSilent
+    | StartAgent
+    | StopAgent
+    | AgentStarted
+    | AgentFailed
+    | Noted
+    | GetStatus
+    | GetCalls
+    | GetCall
+    | HangUp
+    | Originate
+    | Drain
+    | Watch
+    | Status
+    | Calls
+    | Done
+    | Failed
+    | CallChanged
+    | SipTraced
+)
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Anything).decode

@@ -1,0 +1,321 @@
+"""`bellframe up` without systemd: runs the same processes with systemd's own protocol.
+
+A process says READY=1, feeds its watchdog, and gives its descriptors into keeping; it is started again when it
+dies or hangs, and gets them back, so its sockets outlive it. What is legal when stands in control_plane/lifecycle.py.
+The supervisor needs a process of its own, with one thread: it reaps every child, and takes the signals.
+"""
+
+import logging
+import os
+import pathlib
+import resource
+import selectors
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from control_plane.fd_store import FdStore, clean_name
+from control_plane.lifecycle import SECOND_NS, Cause, Lifecycle, Order, State
+from control_plane.notify import MAX_FDS_PER_MESSAGE, notify
+from control_plane.spawn import adopt_orphans, spawn
+
+MAX_NOTIFICATION_BYTES = 4096
+CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+PASSED_ON = ("READY", "WATCHDOG", "FDSTORE", "FDSTOREREMOVE", "FDNAME", "STATUS")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+log = logging.getLogger(__name__)
+
+
+class Program(msgspec.Struct, frozen=True):
+    """One process to run. Those with a lower `starts_in` are ready before the next ones are started; likewise `stops_in`."""
+
+    name: str
+    arguments: tuple[str, ...]
+    starts_in: int = 0
+    stops_in: int = 0
+    start_limit_s: float = 300.0
+    """Until READY=1. The first start on a machine compiles the kernels, and a small one takes its time for it."""
+    stop_limit_s: float = 5.0
+    watchdog_s: float = 0.0
+    """0: it is not watched."""
+    after_death: str = "calls go on"
+    """What becomes of calls when it dies, for the log."""
+
+
+class Child:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.life = Lifecycle(
+            round(program.start_limit_s * SECOND_NS), round(program.stop_limit_s * SECOND_NS), round(program.watchdog_s * SECOND_NS)
+        )
+        self.store = FdStore()
+        self.pid = 0
+        self.status = ""
+        """The last STATUS= that it sent."""
+
+
+class Supervisor:
+    """`run` returns when everything has ended. `on_ready` is called once, when all processes are ready for the first time."""
+
+    def __init__(self, programs: list[Program], runtime_directory: pathlib.Path, on_ready: Callable[["Supervisor"], None]) -> None:
+        self.children = [Child(program) for program in programs]
+        self.by_name = {child.program.name: child for child in self.children}
+        self.notify_path = runtime_directory / "notify"
+        self.on_ready = on_ready
+        self.has_been_ready = False
+        self.is_stopping = False
+        self.exit_code = 0
+
+    def run(self) -> int:
+        """Start everything, keep it running, and stop it on SIGTERM or SIGINT. Returns the exit code: 0 if all went as asked."""
+        adopt_orphans()
+        _allow_many_descriptors()
+        self.notify_path.unlink(missing_ok=True)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as manager,
+            Signals() as signals,
+            selectors.DefaultSelector() as selector,
+        ):
+            manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            manager.bind(str(self.notify_path))
+            self.notify_path.chmod(0o600)
+            selector.register(manager, selectors.EVENT_READ)
+            selector.register(signals.reader, selectors.EVENT_READ)
+            try:
+                while self.advance(time.monotonic_ns()):
+                    selector.select(self._wait_s(time.monotonic_ns()))
+                    for number in signals.take():
+                        self.handle_signal(number)
+                    self._read_notifications(manager)
+                    self._reap(manager)
+            finally:
+                self._kill_all()
+                _reap_the_rest()
+                self.notify_path.unlink(missing_ok=True)
+        return self.exit_code
+
+    def advance(self, now_ns: int) -> bool:
+        """Do what is due. False: everything has ended."""
+        for child in self.children:
+            if child.life.deadline_ns is not None and now_ns >= child.life.deadline_ns:
+                self._tell_deadline(child)
+                self._step(child, Cause.DEADLINE, now_ns)
+        if self.is_stopping:
+            self._stop_next(now_ns)
+            return any(child.life.state is not State.ENDED for child in self.children)
+        self._start_next(now_ns)
+        return True
+
+    def handle_signal(self, number: int) -> None:
+        if number not in STOP_SIGNALS:
+            return
+        if not self.is_stopping:
+            self.stop(f"{signal.Signals(number).name}: no new calls; waiting for those that are up (Ctrl-C again ends at once)")
+        elif number == signal.SIGINT:
+            log.warning("ending at once")
+            self._kill_all()
+
+    def stop(self, why: str, level: int = logging.INFO) -> None:
+        log.log(level, "%s", why)
+        notify("STOPPING=1")
+        self.is_stopping = True
+
+    def _start_next(self, now_ns: int) -> None:
+        if self.has_been_ready:
+            return
+        waiting = [child for child in self.children if child.life.state is not State.READY]
+        if not waiting:
+            self.has_been_ready = True
+            self.on_ready(self)
+            notify("READY=1")
+            return
+        stage = min(child.program.starts_in for child in waiting)
+        for child in waiting:
+            if child.program.starts_in == stage and child.life.state is State.IDLE:
+                self._step(child, Cause.START, now_ns)
+
+    def _stop_next(self, now_ns: int) -> None:
+        running = [child for child in self.children if child.life.state is not State.ENDED]
+        stage = min((child.program.stops_in for child in running), default=0)
+        for child in running:
+            if child.program.stops_in == stage and child.life.state is not State.STOPPING:
+                self._step(child, Cause.STOP, now_ns)
+                child.store.clear()
+
+    def _step(self, child: Child, cause: Cause, now_ns: int) -> None:
+        child.life.step(cause, now_ns)
+        while child.life.orders:
+            self._obey(child, child.life.orders.pop(0))
+
+    def _obey(self, child: Child, order: Order) -> None:
+        if order is Order.SPAWN:
+            child.pid = spawn(list(child.program.arguments), self._environment(child.program), child.store.held)
+        elif child.pid and order is Order.TERMINATE:
+            os.kill(child.pid, signal.SIGTERM)
+        elif child.pid and order is Order.KILL:
+            _kill_session(child.pid)
+
+    def _environment(self, program: Program) -> dict[str, str]:
+        environment = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")}
+        environment["NOTIFY_SOCKET"] = str(self.notify_path)
+        if program.watchdog_s:
+            environment["WATCHDOG_USEC"] = str(round(program.watchdog_s * 1e6))
+        return environment
+
+    def _read_notifications(self, manager: socket.socket) -> None:
+        while True:
+            room = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(4 * MAX_FDS_PER_MESSAGE)
+            try:
+                message, extras, _, _ = manager.recvmsg(MAX_NOTIFICATION_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            pid, fds = 0, list[int]()
+            for level, kind, content in extras:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds += memoryview(content[: len(content) // 4 * 4]).cast("i")
+                elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                    pid = CREDENTIALS.unpack(content[: CREDENTIALS.size])[0]
+            child = next((child for child in self.children if pid and child.pid == pid), None)
+            lines = (line.partition("=") for line in message.decode("utf-8", "replace").splitlines())
+            states = {key: value for key, _, value in lines if key in PASSED_ON}
+            if child is None or "FDSTORE" not in states or child.life.state is State.STOPPING:
+                for fd in fds:
+                    os.close(fd)
+            else:
+                for fd in fds:
+                    child.store.keep(clean_name(states.get("FDNAME", "stored")), fd)
+            if child is not None:
+                self._handle_states(child, states)
+
+    def _handle_states(self, child: Child, states: dict[str, str]) -> None:
+        now_ns = time.monotonic_ns()
+        if states.get("FDSTOREREMOVE") == "1":
+            child.store.remove(clean_name(states.get("FDNAME", "stored")))
+        if "STATUS" in states:
+            child.status = states["STATUS"]
+        if states.get("READY") == "1":
+            if self.has_been_ready and child.life.state is State.STARTING:
+                log.info("%s is back", child.program.name)
+            self._step(child, Cause.SAID_READY, now_ns)
+        if states.get("WATCHDOG") == "1":
+            self._step(child, Cause.FED_WATCHDOG, now_ns)
+        elif states.get("WATCHDOG") == "trigger":
+            _kill_session(child.pid)
+
+    def _reap(self, manager: socket.socket) -> None:
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            child = next((child for child in self.children if child.pid == found.si_pid), None)
+            if child is not None:
+                _kill_session(child.pid)  # what it started goes with it; its pid is still ours until it is reaped
+                self._read_notifications(manager)  # what it said last still counts, its descriptors above all
+            os.waitpid(found.si_pid, 0)
+            if child is not None:
+                child.pid = 0
+                self._handle_death(child, _describe(found.si_code, found.si_status))
+
+    def _handle_death(self, child: Child, how: str) -> None:
+        was = child.life.state
+        self._step(child, Cause.DIED, time.monotonic_ns())
+        if was is State.STOPPING:
+            return
+        if self.has_been_ready:
+            log.error("%s %s; it is started again, %s", child.program.name, how, child.program.after_death)
+        elif not self.is_stopping:
+            self.exit_code = 1
+            self.stop(f"{child.program.name} {how} before it was ready; what it wrote above says why", logging.ERROR)
+
+    def _tell_deadline(self, child: Child) -> None:
+        if child.life.state is State.READY:
+            log.error("%s did not answer for %.1f s and is killed", child.program.name, child.program.watchdog_s)
+        elif child.life.state is State.STARTING:
+            log.error("%s was not ready after %.0f s and is killed", child.program.name, child.program.start_limit_s)
+        elif child.life.state is State.STOPPING:
+            log.warning("%s did not end within %.0f s and is killed", child.program.name, child.program.stop_limit_s)
+
+    def _wait_s(self, now_ns: int) -> float | None:
+        due = min((child.life.deadline_ns for child in self.children if child.life.deadline_ns is not None), default=None)
+        return None if due is None else max(0.0, (due - now_ns) / SECOND_NS)
+
+    def _kill_all(self) -> None:
+        self.is_stopping = True
+        for child in self.children:
+            if child.pid:
+                _kill_session(child.pid)
+                os.waitpid(child.pid, 0)
+                child.pid = 0
+            child.life.state, child.life.deadline_ns = State.ENDED, None
+            child.store.clear()
+
+
+class Signals:
+    """The signals that matter here, as something to select on. Restores what was there before."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def __enter__(self) -> "Signals":
+        self._before = {number: signal.signal(number, lambda *_: None) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+        self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self.reader.close()
+        self._writer.close()
+
+    def take(self) -> list[int]:
+        try:
+            return list(self.reader.recv(1024))
+        except BlockingIOError:
+            return []
+
+
+def _kill_session(pid: int) -> None:
+    """A process and what it started: spawn() gave it a session and hence a group of its own."""
+    for send in (os.kill, os.killpg):
+        try:
+            send(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _reap_the_rest() -> None:
+    """What processes that we killed had started became ours and is dying: wait for it, but not for long."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.005)
+        except ChildProcessError:
+            return
+
+
+def _allow_many_descriptors() -> None:
+    """Two sockets a call pass through here: raise the limit as far as we may, for us and for those we start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _describe(code: int, status: int) -> str:
+    if code == os.CLD_EXITED:
+        return f"ended with exit code {status}"
+    try:
+        return f"was killed by {signal.Signals(status).name}"
+    except ValueError:
+        return f"was killed by signal {status}"

@@ -1,0 +1,113 @@
+"""The memory of the media workers: all that a call's media needs, so that no worker has state worth keeping.
+
+The segment `media`: C rows of CALL, mapped by the keeper and its workers only (addresses, later keys). A call is
+a row, the same row as in the rings and the counters; worker w owns rows [w * share, (w + 1) * share).
+What a noun of the field needs is drawn in its file and nested here: one pointer leads to all of a call.
+"""
+
+import mmap
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from media_workers.concealment import HISTORY
+from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
+from media_workers.playout import TX_STREAM
+from media_workers.source import SOURCE
+from media_workers.telephone_event import KEY_PRESS
+from media_workers.voice_activity import VOICE
+from shm.counters import Counters
+from shm.layout import MAX_BRIDGES, MAX_FRAME_SAMPLES, Rings
+
+GROUPS = 10
+"""Rows are looked at every 10 ms, the shortest ptime; a row's group is its number modulo ten, so sending is spread
+evenly over the time without any list that a crash could leave half written."""
+
+FREE, OPEN, QUIET = range(3)
+"""QUIET: the call is over, its port waits until late packets have stopped coming."""
+
+CALL = np.dtype(
+    [
+        ("state", "i8"),
+        ("generation", "i8"),
+        ("call_id", "S40"),
+        ("rtp_fd", "i8"),
+        ("rtcp_fd", "i8"),
+        ("rtp_port", "i8"),
+        ("bridge", "i8"),
+        ("front", "i8"),  # which front opened it: another one would not know it
+        ("codec_id", "i8"),
+        ("payload_type", "i8"),
+        ("dtmf_payload_type", "i8"),  # -1: not agreed
+        ("comfort_noise_payload_type", "i8"),
+        ("rtp_clock_hz", "i8"),
+        ("sample_rate_hz", "i8"),
+        ("packet_samples", "i8"),  # of what we send: ptime at the sample rate
+        ("may_send", "i8"),
+        ("may_receive", "i8"),
+        ("opened_ns", "i8"),
+        ("closed_ns", "i8"),
+        ("last_rx_ns", "i8"),
+        ("last_datagram_ns", "i8"),  # from the call's far end, also after its end: late packets keep the port
+        ("silence_told_ns", "i8"),  # when MediaSilent was last told
+        ("source", SOURCE),
+        ("rx", RX_STREAM),
+        ("tx", TX_STREAM),
+        ("voice", VOICE),
+        ("key_press", KEY_PRESS),
+        ("history", HISTORY),
+        ("partial", "i2", MAX_FRAME_SAMPLES),  # samples that do not fill a frame yet
+        ("held", HELD_PACKET, SLOTS),  # packets that came early; pages that no gap has touched cost nothing
+    ],
+    align=True,
+)
+SCRATCH = np.dtype(
+    [
+        ("packet", "u1", 4096),  # a datagram as it was read, or as it will be sent; behind 2048, one that was held
+        ("at_hand", AT_HAND),
+        ("sockaddr", "u1", 32),  # whom it came from
+        ("sockaddr_bytes", "i8", 1),
+        ("address", "i8", 3),  # the same as words
+        ("pcm", "i2", 2880),  # 60 ms at 48 kHz
+        ("events", "u1", 4096),  # of epoll
+        ("clock", "i8", 2),  # a timespec
+        ("served_ms", "i8"),  # the millisecond whose group was served last
+        ("bridges", "i8"),
+        ("bell_fds", "i8", MAX_BRIDGES),
+        ("rung", "i8", MAX_BRIDGES),  # bridges that got something in this pass
+    ],
+    align=True,
+)
+
+
+class Worker(NamedTuple):
+    """All that the duty cycle touches: views of shared memory, and this process's own scratch."""
+
+    calls: npt.NDArray[np.void]  # (C,) CALL
+    shown: npt.NDArray[np.void]  # (C,) CALL of shm/counters.py
+    totals: npt.NDArray[np.int64]  # (1, 64) WORKER_COUNTERS of this worker
+    lateness: npt.NDArray[np.int64]  # (32,)
+    rings: Rings
+    own: npt.NDArray[np.void]  # (1,) SCRATCH
+    groups: npt.NDArray[np.int64]
+    """(10, rows + 1): the open rows to look at in each millisecond of ten; column 0 counts them."""
+
+
+def table_bytes(calls: int) -> int:
+    return calls * CALL.itemsize
+
+
+def table_views(memory: "memoryview | bytearray | mmap.mmap", calls: int) -> npt.NDArray[np.void]:
+    return np.frombuffer(memory, CALL, calls)
+
+
+def make_worker(
+    calls: npt.NDArray[np.void], rings: Rings, counters: Counters, index: int, share: int, bell_fds: list[int]
+) -> Worker:
+    """The view of the worker `index`, with fresh scratch."""
+    own = np.zeros(1, SCRATCH)
+    own["bridges"] = len(bell_fds)
+    own["bell_fds"][0, : len(bell_fds)] = bell_fds
+    groups = np.zeros((GROUPS, share + 1), np.int64)
+    return Worker(calls, counters.calls, counters.workers[index : index + 1], counters.lateness[index], rings, own, groups)

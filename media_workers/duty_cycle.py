@@ -1,0 +1,152 @@
+"""The path of a frame, on one screen. Compiled, without the GIL, making its own system calls.
+
+`run` goes round until Python is needed: a message on the control channel, the time for housekeeping, or a
+successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
+"""
+
+from media_workers import jitter_buffer, playout, rtp, sockets, source
+from media_workers.call_table import GROUPS, OPEN
+from shm import doorbell
+from shm.atomics import load_acquire, store_release
+from shm.counters import CALL_COLUMN, WORKER
+from shm.jit import njit
+
+CONTROL, HOUSEKEEPING, FENCED = range(3)
+"""Why `run` returned."""
+MS = 1_000_000
+
+RECEIVED, MALFORMED, WRONG_SOURCE = (WORKER[n] for n in ("packets_received", "malformed", "wrong_source"))
+CYCLES, BUSY, HEARTBEAT = WORKER["cycles"], WORKER["busy_ns"], WORKER["heartbeat_ns"]
+GENERATION, DOORBELLS, SEND_FAILURES = WORKER["generation"], WORKER["doorbells"], WORKER["send_failures"]
+CALL_RECEIVED, CALL_BYTES = CALL_COLUMN["packets_received"], CALL_COLUMN["bytes_received"]
+CALL_MALFORMED, CALL_WRONG_SOURCE, LAST_RX = (CALL_COLUMN[n] for n in ("malformed", "wrong_source", "last_rx_ns"))
+
+
+@njit
+def run(worker, epoll_fd, generation, until_ns):
+    """Go round; returns CONTROL, HOUSEKEEPING or FENCED."""
+    clock, events, totals = worker.own[0]["clock"], worker.own[0]["events"], worker.totals
+    now = sockets.now_ns(clock)
+    last_ms = worker.own[0]["served_ms"]  # what became due while Python ran is served at once
+    while True:
+        count = sockets.wait(epoll_fd, events, clock, _time_to_wait(worker, now, last_ms, until_ns))
+        woke = sockets.now_ns(clock)
+        store_release(totals, 0, HEARTBEAT, woke)
+        if load_acquire(totals, 0, GENERATION) != generation:
+            return FENCED
+
+        is_control = take_packets(worker, count, woke)
+        last_ms = send_due(worker, last_ms, woke)
+        worker.own[0]["served_ms"] = last_ms
+        ring_bells(worker)
+
+        now = sockets.now_ns(clock)
+        totals[0, CYCLES] += 1
+        totals[0, BUSY] += now - woke
+        if is_control:
+            return CONTROL
+        if now >= until_ns:
+            return HOUSEKEEPING
+
+
+@njit
+def take_packets(worker, count, now):
+    """Everything that came in: one datagram a ready socket; what is left is reported again at once."""
+    own = worker.own[0]
+    is_control = False
+    for i in range(count):
+        data = sockets.event_data(own["events"], i)
+        if data == sockets.CONTROL_EVENT:
+            is_control = True
+        elif data & 1:
+            sockets.receive(worker.calls[data >> 1]["rtcp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
+        else:
+            take_packet(worker, data >> 1, now)
+    return is_control
+
+
+@njit
+def take_packet(worker, row, now):
+    """Read a datagram, check it, and hand its audio on."""
+    own, call, counters = worker.own[0], worker.calls[row], worker.shown[row]["counters"]
+    packet = own["packet"]
+    size = sockets.receive(call["rtp_fd"], packet, own["sockaddr"], own["sockaddr_bytes"])
+    if size < 0:
+        return
+    worker.totals[0, RECEIVED] += 1
+    source.read_sockaddr(own["sockaddr"], own["address"])
+    if call["state"] != OPEN:
+        if source.is_of_call(call["source"], own["address"]):  # a stranger's packets do not keep the port from others
+            call["last_datagram_ns"] = now
+        return
+    start = rtp.payload_start(packet, size)
+    end = rtp.payload_end(packet, size, start) if start >= 0 else rtp.WRONG
+    if end < 0 or rtp.is_rtcp(packet):
+        worker.totals[0, MALFORMED] += 1
+        counters[CALL_MALFORMED] += 1
+        return
+    seq = rtp.read_u16(packet, 2)
+    if not source.accept(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], seq, now):
+        worker.totals[0, WRONG_SOURCE] += 1
+        counters[CALL_WRONG_SOURCE] += 1
+        return
+    counters[CALL_RECEIVED] += 1
+    counters[CALL_BYTES] += end - start
+    counters[LAST_RX] = now
+    call["last_rx_ns"] = now
+    if call["may_receive"] == 0:
+        return
+    timestamp, ssrc = rtp.read_u32(packet, 4), rtp.read_u32(packet, 8)
+    jitter_buffer.insert(worker, row, start, end - start, rtp.payload_type(packet), seq, timestamp, ssrc, now)
+
+
+@njit
+def send_due(worker, last_ms, now):
+    """Serve the groups whose millisecond has come; returns the millisecond served last."""
+    ms = now // MS
+    for passed in range(max(last_ms + 1, ms - GROUPS + 1), ms + 1):
+        group = worker.groups[passed % GROUPS]
+        for i in range(1, group[0] + 1):
+            serve(worker, group[i], now)
+    return max(ms, last_ms)
+
+
+@njit
+def serve(worker, row, now):
+    """One call's turn: give up what will not come, send what is due."""
+    call = worker.calls[row]
+    if call["rx"]["gap_since_ns"] != 0:
+        jitter_buffer.expire(worker, row, now)
+    tx, target = call["tx"], call["source"]
+    if now < tx["next_tx_ns"]:
+        return
+    playout.skip_if_too_late(worker, row, now)
+    while now >= tx["next_tx_ns"]:
+        if call["may_send"] == 0 or target["sockaddr_bytes"] == 0:
+            playout.stay_silent(worker, row, now)
+            continue
+        size = playout.build(worker, row, now)
+        if sockets.send(call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
+            worker.totals[0, SEND_FAILURES] += 1
+        playout.account(worker, row, now)
+
+
+@njit
+def ring_bells(worker):
+    """Wake the bridges that got something and sleep: once a pass, whatever they got."""
+    own = worker.own[0]
+    for bridge in range(own["bridges"]):
+        if own["rung"][bridge] != 0:
+            own["rung"][bridge] = 0
+            if doorbell.must_ring(worker.rings.bells, bridge):
+                sockets.ring_bell(own["bell_fds"][bridge])
+                worker.totals[0, DOORBELLS] += 1
+
+
+@njit
+def _time_to_wait(worker, now, last_ms, until_ns):
+    """Until the next group that has calls, in nanoseconds; 0 if it is due already."""
+    for ahead in range(1, GROUPS + 1):
+        if worker.groups[(last_ms + ahead) % GROUPS, 0] > 0:
+            return max(0, min(until_ns, (last_ms + ahead) * MS) - now)
+    return max(0, until_ns - now)

@@ -1,0 +1,317 @@
+"""The keeper: owns ports and memory, compiles once, forks pinned workers, and replaces those that end or hang.
+
+Forking a warmed parent takes milliseconds, so a worker's death costs its calls less than one frame or two: the
+successor finds sockets, tables and rings as they were. What the keeper itself owns it leaves with the service
+manager (FDSTORE), so that its successor finds it too.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from control_plane.config import Config, parse_address
+from control_plane.errors import ConfigurationError
+from control_plane.notify import listen_fds, notify, watchdog_interval_s
+from media_workers import sockets, warm_up
+from media_workers.call_table import make_worker, table_bytes, table_views
+from media_workers.worker import MediaWorker
+from shm import counters, doorbell, forking, handover, layout, segment
+from shm.counters import WORKER, Counters
+from shm.jit import cache_directory
+from shm.layout import Rings
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.02
+"""How often heartbeats are looked at."""
+START_MS = 2000
+"""A worker that has not finished its first cycle may take this much longer."""
+LATE_LOOK_NS = 100_000_000
+KEPT = ("rings", "media", "counters", "bells", "rtp")
+"""Names of what is left with the service manager."""
+RESPAWN_LIMIT, RESPAWN_WINDOW_S = 10, 5.0
+"""More deaths of one worker than this in the window: wait, or a bug would burn the core."""
+END_S = 2.0
+"""How long workers may take to end after SIGTERM. One that hangs must not hang the keeper."""
+FDS_PER_MESSAGE = 128
+SPARE_FDS = 256
+
+
+class Keeper:
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.cores = config.cores()
+        if not sockets.is_supported():
+            raise ConfigurationError("epoll_pwait2 cannot be called: it needs Linux 5.11 or newer, and a system call filter that allows it")
+        stored = self._what_fits(listen_fds())
+        self.pairs = self._adopt_ports(stored.get("rtp", [])) or self._bind_ports()
+        self.share = len(self.pairs) // len(self.cores)
+        if self.share == 0:
+            raise ConfigurationError(f"media.rtp_ports: {len(self.pairs)} port pairs for {len(self.cores)} workers; give each one at least")
+        self.rows = self.share * len(self.cores)
+        self.is_successor = bool(stored)
+        self.fds, self.bells = self._adopt_memory(stored) if self.is_successor else self._make_memory()
+        self.rings, self.calls, self.counters = self._map()
+        self.pidfds: dict[int, int] = {}
+        self.pids: list[int] = [0] * len(self.cores)
+        self.deaths: list[list[float]] = [[] for _ in self.cores]
+        self.spawned_ns = [0] * len(self.cores)
+        self.not_before = [0.0] * len(self.cores)
+        self.epolls = [self._make_epoll(index) for index in range(len(self.cores))]
+        self.looked_ns = 0
+        self.is_stopping = False
+
+    # ---- what it owns -----------------------------------------------------------------------------------
+
+    def _what_fits(self, stored: dict[str, list[int]]) -> dict[str, list[int]]:
+        """What the keeper before us left, if it was laid out for today's configuration; otherwise nothing of it."""
+        if not all(name in stored for name in KEPT):
+            return {}
+        header = counters.counters_views(segment.map_fd(stored["counters"][0]))
+        workers, rows = header.workers.shape[0], header.calls.size
+        ports = {_port_of(fd) for fd in stored["rtp"]}
+        wanted = {number for port in self.config.rtp_port_pairs() for number in (port, port + 1)}
+        has_bells = len(stored["bells"]) >= self.config.bridge.processes
+        if workers == len(self.cores) and rows == len(ports) // 2 // workers * workers and ports <= wanted and has_bells:
+            return stored
+        changed = "media.rtp_ports, media.workers or bridge.processes changed"
+        log.warning("%s: ports and memory are made anew, and calls that were up are lost", changed)
+        for name in KEPT:
+            notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
+            for fd in stored[name]:
+                os.close(fd)
+        return {}
+
+    def _make_epoll(self, index: int) -> select.epoll:
+        """All ports of a worker, registered once: its successors inherit it, and need not do it again under calls."""
+        epoll = select.epoll()
+        for row in range(index * self.share, (index + 1) * self.share):
+            for is_rtcp, bound in enumerate(self.pairs[row]):
+                sockets.watch(epoll, bound.fileno(), row << 1 | is_rtcp)
+        return epoll
+
+    def _bind_ports(self) -> list[tuple[socket.socket, socket.socket]]:
+        host, _ = parse_address(self.config.sip.listen, "sip.listen")
+        wanted = self.config.rtp_port_pairs()
+        _raise_descriptor_limit(2 * len(wanted) + SPARE_FDS)
+        pairs, taken = [], []
+        for port in wanted:
+            try:
+                pairs.append(sockets.bind_pair(host, port))
+            except OSError as failure:
+                taken.append(f"{port} ({failure})")
+        if taken:
+            log.warning("%d of %d RTP port pairs cannot be bound, the first is %s; the others are used", len(taken), len(wanted), taken[0])
+        if not pairs:
+            raise ConfigurationError(f"media.rtp_ports: none of {self.config.media.rtp_ports} can be bound on {host}: choose a free range")
+        return pairs
+
+    def _adopt_ports(self, fds: list[int]) -> list[tuple[socket.socket, socket.socket]]:
+        """The sockets that the keeper before us left with the service manager, paired again by their numbers."""
+        by_port = {bound.getsockname()[1]: bound for bound in (socket.socket(fileno=fd) for fd in fds)}
+        return [(by_port[port], by_port[port + 1]) for port in sorted(by_port) if port % 2 == 0 and port + 1 in by_port]
+
+    def _make_memory(self) -> tuple[dict[str, int], list[int]]:
+        workers = len(self.cores)
+        fds = {
+            "rings": segment.make("rings", layout.rings_bytes(self.rows)),
+            "media": segment.make("media", table_bytes(self.rows)),
+            "counters": segment.make("counters", counters.counters_bytes(workers, self.rows)),
+        }
+        return fds, [doorbell.make() for _ in range(self.config.bridge.processes)]
+
+    def _adopt_memory(self, stored: dict[str, list[int]]) -> tuple[dict[str, int], list[int]]:
+        return {name: stored[name][0] for name in ("rings", "media", "counters")}, stored["bells"]
+
+    def _map(self) -> tuple[Rings, npt.NDArray[np.void], Counters]:
+        rings_memory, counters_memory = segment.map_fd(self.fds["rings"]), segment.map_fd(self.fds["counters"])
+        calls = table_views(segment.map_fd(self.fds["media"]), self.rows)
+        if self.is_successor:
+            rings, views = layout.rings_views(rings_memory), counters.counters_views(counters_memory)
+        else:
+            rings = layout.rings_format(rings_memory, self.rows)
+            views = counters.counters_format(counters_memory, len(self.cores), self.rows)
+        for row, (rtp, rtcp) in enumerate(self.pairs[: self.rows]):
+            call = calls[row]
+            call["rtp_fd"], call["rtcp_fd"], call["rtp_port"] = rtp.fileno(), rtcp.fileno(), rtp.getsockname()[1]
+        return rings, calls, views
+
+    def leave_with_manager(self) -> None:
+        """Give descriptors to the service manager, so that the keeper after us finds its calls."""
+        for name, fd in self.fds.items():
+            notify(f"FDSTORE=1\nFDNAME={name}", [fd])
+        notify("FDSTORE=1\nFDNAME=bells", self.bells)
+        fds = [bound.fileno() for pair in self.pairs for bound in pair]
+        for first in range(0, len(fds), FDS_PER_MESSAGE):
+            notify("FDSTORE=1\nFDNAME=rtp", fds[first : first + FDS_PER_MESSAGE])
+
+    # ---- workers ----------------------------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Every kernel of a worker, before the first fork: a successor must not wait for a compiler.
+
+        The compiler runs in a process of its own and leaves machine code in the cache: its memory would
+        otherwise stay with the keeper and every worker.
+        """
+        marker = cache_directory() / "complete"
+        if not marker.exists():
+            log.info("compiling the media kernels, once for this release: half a minute")
+            subprocess.run([sys.executable, "-m", "media_workers.warm_up"], check=True, stdout=subprocess.DEVNULL)
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+        warm_up.compile_all()
+        forking.settle()
+
+    def spawn(self, index: int) -> None:
+        """Fork a worker into this place. A new generation: should its predecessor still breathe, it is fenced."""
+        totals = self.counters.workers[index]
+        totals[WORKER["generation"]] += 1
+        totals[WORKER["heartbeat_ns"]] = self.spawned_ns[index] = time.monotonic_ns()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(index, parent)
+        self.pids[index] = pid
+        self.pidfds[os.pidfd_open(pid)] = index
+
+    def _become_worker(self, index: int, parent: int) -> None:
+        """The child's whole life; never returns into the keeper's code."""
+        status = 1
+        try:
+            forking.live_with(parent)
+            forking.wake_on_time()
+            os.sched_setaffinity(0, {self.cores[index]})
+            signal.set_wakeup_fd(-1)
+            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells)
+            MediaWorker(views, index, self.share, self.config, self.cores[index], self.epolls[index]).run()
+            status = 0
+        except BaseException:
+            log.exception("worker %d failed", index)
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def bury(self, pidfd: int) -> None:
+        """A worker ended: replace it."""
+        index = self.pidfds.pop(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(self.pids[index], 0)
+        if self.is_stopping:
+            return
+        now = time.monotonic()
+        died_ns = time.monotonic_ns()
+        self.deaths[index] = [t for t in self.deaths[index] if now - t < RESPAWN_WINDOW_S] + [now]
+        if len(self.deaths[index]) > RESPAWN_LIMIT:
+            log.error("worker %d ended %d times in %.0f s; the next try is in a second", index, len(self.deaths[index]), RESPAWN_WINDOW_S)
+            self.pids[index], self.not_before[index] = 0, now + 1
+            return
+        self.spawn(index)
+        reason = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
+        calls = int(self.counters.workers[index, WORKER["calls_open"]])
+        spent_ms = (time.monotonic_ns() - died_ns) / 1e6
+        successor = f"process {self.pids[index]}, forked after {spent_ms:.1f} ms"
+        log.warning("worker %d ended (%s); its %d calls go on in %s", index, reason, calls, successor)
+
+    def try_again(self) -> None:
+        """Fork the workers that died too often and have waited long enough."""
+        for index, pid in enumerate(self.pids):
+            if pid == 0 and time.monotonic() >= self.not_before[index]:
+                self.spawn(index)
+
+    def kill_hung(self) -> None:
+        """A worker whose heartbeat stopped is ended; its pidfd then brings the successor.
+
+        If this look itself came late, the machine stood still, and its workers with it: they get until the next look.
+        """
+        now = time.monotonic_ns()
+        was_late = now - self.looked_ns > LATE_LOOK_NS
+        self.looked_ns = now
+        if was_late:
+            return
+        for index in self.pidfds.values():
+            heartbeat_ns = int(self.counters.workers[index, WORKER["heartbeat_ns"]])
+            silent_ms = (now - heartbeat_ns) / 1e6 - (START_MS if heartbeat_ns == self.spawned_ns[index] else 0)
+            if silent_ms > self.config.media.heartbeat_timeout_ms:
+                log.warning("worker %d has not finished a cycle for %.0f ms: it is replaced", index, silent_ms)
+                self.counters.workers[index, WORKER["heartbeat_ns"]] = now
+                os.kill(self.pids[index], signal.SIGKILL)
+
+    # ---- its loop ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until SIGTERM. Ready when every worker has finished a cycle."""
+        listener = handover.listen(self.config.runtime_path())
+        counters_fd = segment.read_only(self.fds["counters"])
+        poll = select.epoll()
+        poll.register(listener.fileno(), select.EPOLLIN)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        started_ns = time.monotonic_ns()
+        for index in range(len(self.cores)):
+            self.spawn(index)
+        is_ready, watchdog_s, next_pat = False, watchdog_interval_s(), 0.0
+        while not self.is_stopping:
+            for pidfd in self.pidfds:
+                with contextlib.suppress(FileExistsError):
+                    poll.register(pidfd, select.EPOLLIN)
+            for fd, _ in poll.poll(LOOK_S):
+                if fd == listener.fileno():
+                    log.debug("memory: %s", handover.serve_one(listener, self.fds["rings"], counters_fd, self.bells))
+                else:
+                    poll.unregister(fd)
+                    self.bury(fd)
+            self.kill_hung()
+            self.try_again()
+            if not is_ready and all(self.counters.workers[:, WORKER["heartbeat_ns"]] > started_ns):
+                is_ready = True
+                self.leave_with_manager()
+                notify(f"READY=1\nSTATUS={self.rows} calls at most, {len(self.cores)} workers on cores {','.join(map(str, self.cores))}")
+            if watchdog_s and time.monotonic() >= next_pat:
+                next_pat = time.monotonic() + watchdog_s
+                notify("WATCHDOG=1")
+        self._end_workers()
+
+    def _stop(self, *_: object) -> None:
+        self.is_stopping = True
+
+    def _end_workers(self) -> None:
+        for pid in filter(None, self.pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + END_S
+        for pidfd, index in self.pidfds.items():
+            ending = select.poll()  # not select.select: descriptors beyond 1023 are usual here
+            ending.register(pidfd, select.POLLIN)
+            if not ending.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                log.warning("worker %d has not ended within %.0f s: it is killed", index, END_S)
+                os.kill(self.pids[index], signal.SIGKILL)
+            os.waitpid(self.pids[index], 0)
+
+
+def _port_of(fd: int) -> int:
+    with socket.socket(fileno=os.dup(fd)) as bound:
+        return int(bound.getsockname()[1])
+
+
+def _raise_descriptor_limit(needed: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= needed:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(hard, needed)))
+    except (ValueError, OSError) as failure:
+        raise ConfigurationError(
+            f"media.rtp_ports: {needed} descriptors are needed and {hard} are allowed; raise LimitNOFILE (ulimit -n), or name fewer ports"
+        ) from failure
+
+

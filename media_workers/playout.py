@@ -1,0 +1,215 @@
+"""What goes out: one packet per ptime on an absolute grid, whatever the agent does.
+
+Speech is taken from the ring in the order it was said, older turns are dropped as soon as a newer one begins,
+and comfort noise fills the rest: RTP never stops. What is on the wire is published, to the sample.
+RTP timestamps come from samples sent. A late tick is caught up; one that is too late for its packets to be of
+use is skipped, with the timestamp moved on and the marker set, so the stream is never shifted.
+"""
+
+import numpy as np
+
+from media_workers import codecs, rtp
+from media_workers.voice_activity import level_dbov
+from shm import ring
+from shm.atomics import load_acquire
+from shm.copying import copy
+from shm.counters import CALL_COLUMN, WORKER
+from shm.jit import njit
+from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, MARK_PLAYED, TURN, TURN_ENDED
+
+COMFORT_NOISE_AMPLITUDE = 8
+"""Peak of the noise: about -73 dBov, there but not heard. Digital zeros make far ends believe the line is dead."""
+NOISE_DBOV = -73
+NOISE_STARTS, NOISE_STEP = 8192, 2879
+NOISE = np.random.default_rng(3389).integers(-COMFORT_NOISE_AMPLITUDE, COMFORT_NOISE_AMPLITUDE + 1, NOISE_STARTS + 2880).astype(np.int16)
+"""Ready made: a generator's steps depend on each other, and cost more than all else in a silent packet."""
+MAX_CATCH_UP_NS = 200_000_000
+"""Later than this, packets are skipped: far ends' buffers have given up on them."""
+LATE_NS = 20_000_000
+WAS_CUT = 1  # flag of TURN_ENDED: part of the turn was never heard
+
+TX_STREAM = np.dtype(
+    [
+        ("ssrc", "i8"),
+        ("seq", "i8"),
+        ("timestamp", "i8"),
+        ("next_tx_ns", "i8"),
+        ("last_tx_ns", "i8"),
+        ("marker", "i8"),
+        ("turn", "i8"),  # of what is being played
+        ("turn_samples", "i8"),  # of it, on the wire
+        ("cursor", "i8"),  # the frame that is partly sent
+        ("offset", "i8"),  # how many of its samples are
+        ("is_speaking", "i8"),
+        ("noise", "i8"),
+    ]
+)
+
+CALL_SPEECH, CALL_SILENCE, CALL_LATE = (CALL_COLUMN[n] for n in ("frames_from_ai", "silence_frames", "sent_late"))
+CALL_SENT, LONGEST_GAP, LEVEL_TX = (CALL_COLUMN[n] for n in ("packets_sent", "longest_gap_ns", "level_tx_dbov"))
+TURNS, INTERRUPTIONS = CALL_COLUMN["turns"], CALL_COLUMN["interruptions"]
+SENT, SPEECH, SILENCE = (WORKER[n] for n in ("packets_sent", "frames_from_ai", "silence_frames"))
+LATE, WORST, SKIPPED = (WORKER[n] for n in ("sent_late", "worst_lateness_ns", "ticks_skipped"))
+
+
+@njit
+def packet_ns(call):
+    return call["packet_samples"] * 1_000_000_000 // call["sample_rate_hz"]
+
+
+@njit
+def build(worker, row, now_ns):
+    """The call's next packet in `worker.own[0]["packet"]`; returns its size. The stream has moved on when this returns.
+
+    It moves on before the packet is sent: a worker that dies in between costs one packet, and none is sent twice.
+    """
+    call = worker.calls[row]
+    tx = call["tx"]
+    samples = call["packet_samples"]
+    spoken = _fill(worker, row, samples, now_ns)
+    _add_noise(tx, worker.own[0]["pcm"], spoken, samples)
+    rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
+    size = rtp.HEADER_BYTES + codecs.encode(call["codec_id"], worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
+    tx["marker"] = 0
+    tx["seq"] = (tx["seq"] + 1) & 0xFFFF
+    tx["timestamp"] = (tx["timestamp"] + samples * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
+    counters = worker.shown[row]["counters"]
+    counters[LEVEL_TX] = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
+    column, call_column = (SPEECH, CALL_SPEECH) if spoken else (SILENCE, CALL_SILENCE)
+    counters[call_column] += 1
+    worker.totals[0, column] += 1
+    return size
+
+
+@njit
+def _fill(worker, row, samples, now_ns):
+    """Take up to `samples` of speech into `worker.own[0]["pcm"]`; returns how many there were.
+
+    Marks and the end of turns are told here, one packet time before they are true at the worst by what the kernel
+    takes to send: the packet leaves within microseconds.
+    """
+    tx = worker.calls[row]["tx"]
+    rings = worker.rings
+    _follow_turn(worker, row, load_acquire(rings.words, row, TURN), now_ns)
+    filled = 0
+    while filled < samples:
+        cursor = ring.try_take(rings, row)
+        if cursor < 0:
+            break
+        speech = rings.from_ai[row, cursor & (FROM_AI_SLOTS - 1)]
+        if speech["turn"] > tx["turn"]:
+            if filled > 0:
+                break  # a packet holds samples of one turn only, so that what was heard of each is exact
+            _follow_turn(worker, row, speech["turn"], now_ns)
+        if cursor != tx["cursor"]:
+            tx["cursor"] = cursor
+            tx["offset"] = 0
+        frame_samples = worker.calls[row]["sample_rate_hz"] // 50  # not the ring's word: an agent's process may write there
+        available = max(0, min(speech["samples"], frame_samples))
+        count = min(samples - filled, available - tx["offset"])
+        base = (cursor & (FROM_AI_SLOTS - 1)) * frame_samples + tx["offset"]
+        copy(worker.own[0]["pcm"], filled, rings.from_ai_pcm[row], base, count)
+        filled += count
+        tx["offset"] += count
+        tx["turn_samples"] += count
+        if tx["offset"] >= available:
+            mark, turn = speech["mark"], speech["turn"]
+            ring.release(rings, row, cursor)
+            if mark != 0:
+                _tell(worker, row, MARK_PLAYED, 0, turn, mark, now_ns)
+    if filled > 0:
+        tx["is_speaking"] = 1
+        ring.set_played(rings.words, row, tx["turn"], tx["turn_samples"])
+    if filled < samples and tx["is_speaking"] != 0 and _is_empty(rings, row):
+        tx["is_speaking"] = 0
+        _tell(worker, row, DRAINED, 0, tx["turn"], tx["turn_samples"], now_ns)
+    return filled
+
+
+@njit
+def _is_empty(rings, row):
+    return load_acquire(rings.words, row, FROM_AI_WRITE) == load_acquire(rings.words, row, FROM_AI_READ)
+
+
+@njit
+def _follow_turn(worker, row, turn, now_ns):
+    """A newer turn: tell how much of the old one was heard, to the sample, and begin the new one."""
+    tx = worker.calls[row]["tx"]
+    if turn <= tx["turn"]:
+        return
+    read_before = load_acquire(worker.rings.words, row, FROM_AI_READ)
+    ring.try_take(worker.rings, row)  # drops what is of older turns
+    was_cut = load_acquire(worker.rings.words, row, FROM_AI_READ) != read_before
+    _tell(worker, row, TURN_ENDED, WAS_CUT if was_cut else 0, tx["turn"], tx["turn_samples"], now_ns)
+    counters = worker.shown[row]["counters"]
+    counters[TURNS] += 1
+    counters[INTERRUPTIONS] += 1 if was_cut else 0
+    tx["turn"] = turn
+    tx["turn_samples"] = 0
+    tx["is_speaking"] = 0
+    ring.set_played(worker.rings.words, row, turn, 0)
+
+
+@njit
+def _tell(worker, row, kind, flags, turn, value, now_ns):
+    position = worker.calls[row]["tx"]["turn_samples"]
+    ring.publish(worker.rings, row, kind, flags, 0, worker.own[0]["pcm"], 0, 0, position, 0, turn, value, now_ns)
+    worker.own[0]["rung"][worker.calls[row]["bridge"]] = 1
+
+
+@njit
+def _add_noise(tx, pcm, start, end):
+    """Comfort noise, from a place in it that moves by a prime, so that no tone comes of repeating it."""
+    tx["noise"] = (tx["noise"] + NOISE_STEP) % NOISE_STARTS
+    copy(pcm, start, NOISE, tx["noise"], end - start)
+
+
+@njit
+def stay_silent(worker, row, now_ns):
+    """Let one packet time pass unsent: on hold, or with nowhere to send to. What the agent says waits."""
+    call = worker.calls[row]
+    tx = call["tx"]
+    _follow_turn(worker, row, load_acquire(worker.rings.words, row, TURN), now_ns)
+    tx["next_tx_ns"] += packet_ns(call)
+    tx["timestamp"] = (tx["timestamp"] + call["packet_samples"] * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
+    tx["marker"] = 1
+    tx["last_tx_ns"] = 0
+
+
+@njit
+def skip_if_too_late(worker, row, now_ns):
+    """Move a stream that is hopelessly late on along its grid."""
+    tx = worker.calls[row]["tx"]
+    late_ns = now_ns - tx["next_tx_ns"]
+    if late_ns <= MAX_CATCH_UP_NS:
+        return
+    call = worker.calls[row]
+    packets = late_ns // packet_ns(call)
+    tx["next_tx_ns"] += packets * packet_ns(call)
+    tx["timestamp"] = (tx["timestamp"] + packets * call["packet_samples"] * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
+    tx["marker"] = 1
+    worker.totals[0, SKIPPED] += packets
+
+
+@njit
+def account(worker, row, now_ns):
+    """Note that a packet went out, and how late it was."""
+    tx = worker.calls[row]["tx"]
+    counters = worker.shown[row]["counters"]
+    lateness = now_ns - tx["next_tx_ns"]
+    tx["next_tx_ns"] += packet_ns(worker.calls[row])
+    totals = worker.totals[0]
+    totals[SENT] += 1
+    counters[CALL_SENT] += 1
+    if tx["last_tx_ns"] != 0:
+        counters[LONGEST_GAP] = max(counters[LONGEST_GAP], now_ns - tx["last_tx_ns"])
+    tx["last_tx_ns"] = now_ns
+    if lateness > LATE_NS:
+        totals[LATE] += 1
+        counters[CALL_LATE] += 1
+    totals[WORST] = max(totals[WORST], lateness)
+    bucket, limit_ns = 0, 1000
+    while lateness >= limit_ns and bucket < 31:
+        bucket += 1
+        limit_ns *= 2
+    worker.lateness[bucket] += 1

@@ -1,0 +1,222 @@
+"""Giving rows to calls and taking them back: the Python side of the call table, once per call, never per packet.
+
+A row is written completely before GENERATION makes it visible to bridges, and a command that comes twice finds
+what the first one did. A worker that takes over reads everything from the table.
+"""
+
+import secrets
+
+import numpy as np
+import numpy.typing as npt
+
+from control_plane.errors import Exhausted, NotAcceptable
+from control_plane.formats import FORMATS, PTIMES_MS
+from control_plane.messages import MediaDescription
+from media_workers import source, voice_activity
+from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
+from media_workers.duty_cycle import MS
+from media_workers.jitter_buffer import SLOTS
+from shm import layout, ring, segment
+from shm.counters import CALL_COLUMN, CALL_COUNTERS, WORKER
+
+QUIET_AT_MOST_NS = 600_000_000_000
+"""A port that never falls silent is used again after ten minutes all the same."""
+
+
+class Rows:
+    """The rows of one worker."""
+
+    def __init__(self, worker: Worker, index: int, count: int, port_quiet_ns: int) -> None:
+        self.worker, self.index, self.first, self.count, self.port_quiet_ns = worker, index, index * count, count, port_quiet_ns
+        first = self.first
+        self.calls = worker.calls
+        self._by_call_id = {
+            bytes(self.calls[row]["call_id"]).decode(): row for row in range(first, first + count) if self.calls[row]["state"] == OPEN
+        }
+        for row in self._by_call_id.values():
+            _recount_held(self.calls[row]["rx"])
+        self.regroup()
+
+    def __len__(self) -> int:
+        return len(self._by_call_id)
+
+    def find(self, call_id: str) -> int | None:
+        return self._by_call_id.get(call_id)
+
+    def open(self, call_id: str, bridge: int, media: MediaDescription, now_ns: int, front: int = 0) -> int:
+        """The row for this call; the one that it has, if it has one.
+
+        Raises Exhausted when every port is in use or still quiet from the call before, NotAcceptable for a format
+        or ptime that this worker cannot do.
+        """
+        if call_id in self._by_call_id:
+            return self._by_call_id[call_id]
+        _check(media)
+        row = self._free_row(now_ns)
+        call = self.calls[row]
+        tx, rx = call["tx"], call["rx"]
+        generation = (now_ns << 8 | row & 0xFF) & 0x7FFF_FFFF_FFFF_FFFF
+        for part in ("source", "rx", "tx", "voice", "key_press", "history"):
+            call[part] = np.zeros((), CALL[part])
+        voice_activity.start(call["voice"])
+        rx["ssrc"] = rx["other_ssrc"] = -1
+        tx["ssrc"], tx["seq"] = secrets.randbits(32), secrets.randbits(15)  # RFC 3550 5.1: random; seq low, so that it wraps late
+        tx["timestamp"], tx["noise"], tx["marker"], tx["cursor"] = secrets.randbits(32), row, 1, -1
+        self._describe(row, media, now_ns)
+        tx["next_tx_ns"] = self._on_grid(row, now_ns)
+        call["call_id"], call["bridge"], call["generation"], call["front"] = call_id.encode(), bridge, generation, front
+        call["opened_ns"] = call["last_rx_ns"] = call["silence_told_ns"] = now_ns
+        self._count_anew(row, call_id, generation, now_ns)
+        self._populate(row)
+        ring.open_row(self.worker.rings, row, generation, int(call["sample_rate_hz"]), bridge)
+        call["state"] = OPEN  # last: a successor finds a call that is complete, or none
+        self._by_call_id[call_id] = row
+        self.regroup()
+        return row
+
+    def update(self, call_id: str, media: MediaDescription, now_ns: int) -> int | None:
+        """A new offer/answer. The sample rate must stay: the rings are laid out for it. None: no such call."""
+        row = self.find(call_id)
+        if row is None:
+            return None
+        _check(media)
+        if FORMATS[media.format].sample_rate_hz != self.calls[row]["sample_rate_hz"]:
+            raise NotAcceptable(f"{media.format} has another sample rate than what the call began with")
+        call = self.calls[row]
+        could_send, could_receive = bool(call["may_send"]), bool(call["may_receive"])
+        self._describe(row, media, now_ns)
+        if could_send != bool(call["may_send"]):
+            self._tell(row, layout.HELD, 1 if could_send else 0, now_ns)
+        if call["may_receive"] and not could_receive:
+            call["rx"]["is_started"] = 0  # what was sent meanwhile was not lost: the stream begins anew
+        return row
+
+    def close(self, call_id: str, now_ns: int) -> dict[str, int] | None:
+        """End a call's media; its counters. None: no such call, or closed before."""
+        row = self._by_call_id.pop(call_id, None)
+        if row is None:
+            return None
+        call = self.calls[row]
+        self._tell(row, layout.CLOSED, 0, now_ns)
+        call["state"], call["closed_ns"] = QUIET, now_ns
+        values = self.worker.shown[row]["counters"]
+        result = {name: int(values[column]) for column, (name, _) in enumerate(CALL_COUNTERS)}
+        self.worker.shown[row]["call_id"] = b""
+        self.regroup()
+        return result
+
+    def release_quiet(self, now_ns: int) -> int:
+        """Free the rows whose ports have been silent long enough; how many."""
+        mine = slice(self.first, self.first + self.count)
+        calls = self.calls[mine]
+        quiet_since = np.maximum(calls["last_datagram_ns"], calls["closed_ns"])
+        is_over = (now_ns - quiet_since >= self.port_quiet_ns) | (now_ns - calls["closed_ns"] >= QUIET_AT_MOST_NS)
+        freed = np.flatnonzero((calls["state"] == QUIET) & is_over)
+        for row in freed:
+            ring.begin(self.worker.rings.words, self.first + row, 0)
+        calls["state"][freed] = FREE
+        return int(freed.size)
+
+    def silent(self, now_ns: int, at_start_ns: int, running_ns: int, held_ns: int) -> list[tuple[str, int]]:
+        """Calls whose far end has sent nothing for too long, each told once a limit: (call_id, silent milliseconds).
+
+        A call on hold, whichever way, has a limit of its own: it is silent for long, but its far end may have died.
+        """
+        mine = slice(self.first, self.first + self.count)
+        calls, received = self.calls[mine], self.worker.shown["counters"][mine, CALL_COLUMN["packets_received"]]
+        is_held = (calls["may_send"] == 0) | (calls["may_receive"] == 0)
+        limit = np.where(is_held, held_ns, np.where(received > 0, running_ns, at_start_ns))
+        silent_ns = now_ns - calls["last_rx_ns"]
+        is_silent = (calls["state"] == OPEN) & (silent_ns >= limit) & (now_ns - calls["silence_told_ns"] >= limit)
+        found = np.flatnonzero(is_silent)
+        calls["silence_told_ns"][found] = now_ns
+        return [(bytes(calls[row]["call_id"]).decode(), int(silent_ns[row]) // MS) for row in found]
+
+    def close_of_other_fronts(self, front: int, now_ns: int) -> int:
+        """A front began that does not know the calls of the one before: nobody could end them, so they end now. How many."""
+        orphans = [call_id for call_id, row in self._by_call_id.items() if int(self.calls[row]["front"]) != front]
+        for call_id in orphans:
+            self.close(call_id, now_ns)
+        return len(orphans)
+
+    def regroup(self) -> None:
+        """Tell the duty cycle which rows to look at in which millisecond."""
+        groups = self.worker.groups
+        groups[:, 0] = 0
+        rows = self.first + np.flatnonzero(self.calls["state"][self.first : self.first + self.count] == OPEN)
+        for group in range(GROUPS):
+            members: npt.NDArray[np.int64] = rows[rows % GROUPS == group]
+            groups[group, 1 : 1 + members.size] = members
+            groups[group, 0] = members.size
+        self.worker.totals[0, WORKER["calls_open"]] = rows.size
+
+    def _populate(self, row: int) -> None:
+        """Have the pages that a call of this rate uses there before its first packet."""
+        rings, frame_samples = self.worker.rings, int(self.calls[row]["sample_rate_hz"]) * layout.FRAME_MS // 1000
+        for part in (rings.words[row], rings.to_ai[row], rings.from_ai[row]):
+            segment.populate(part)
+        segment.populate(rings.to_ai_pcm[row, : layout.TO_AI_SLOTS * frame_samples])
+        segment.populate(rings.from_ai_pcm[row, : layout.FROM_AI_SLOTS * frame_samples])
+
+    def _free_row(self, now_ns: int) -> int:
+        states = self.calls["state"][self.first : self.first + self.count]
+        free = np.flatnonzero(states == FREE)
+        if free.size == 0 and self.release_quiet(now_ns):
+            free = np.flatnonzero(states == FREE)
+        if free.size == 0:
+            quiet = int((states == QUIET).sum())
+            raise Exhausted(
+                f"worker {self.index} has no free RTP port: {self.count - quiet} in use, {quiet} not yet silent since the call before;"
+                " widen media.rtp_ports"
+            )
+        oldest = free[np.argmin(self.calls["closed_ns"][self.first + free])]
+        return int(self.first + oldest)
+
+    def _describe(self, row: int, media: MediaDescription, now_ns: int) -> None:
+        format, call = FORMATS[media.format], self.calls[row]
+        call["codec_id"], call["payload_type"] = format.codec_id, media.payload_type
+        call["rtp_clock_hz"], call["sample_rate_hz"] = format.rtp_clock_hz, format.sample_rate_hz
+        call["dtmf_payload_type"], call["comfort_noise_payload_type"] = media.dtmf_payload_type, media.comfort_noise_payload_type
+        call["packet_samples"] = format.sample_rate_hz * media.ptime_ms // 1000
+        call["may_send"] = media.direction in ("sendrecv", "sendonly")
+        if media.direction in ("sendrecv", "recvonly") and not call["may_receive"]:
+            call["last_rx_ns"] = now_ns  # what it was silent on hold does not count
+        call["may_receive"] = media.direction in ("sendrecv", "recvonly")
+        source.signal(call["source"], media.remote_host, media.remote_port, now_ns)
+
+    def _on_grid(self, row: int, now_ns: int) -> int:
+        """The first sending time: in the row's own millisecond of twenty, so that calls are spread evenly."""
+        period = 2 * GROUPS
+        phase = row % period
+        ms = now_ns // MS + 1
+        return (ms + (phase - ms) % period) * MS
+
+    def _tell(self, row: int, kind: int, value: int, now_ns: int) -> None:
+        """An event to the agent. From Python, between two cycles, so the worker is still the only writer."""
+        position = int(self.calls[row]["rx"]["position"])
+        ring.publish(self.worker.rings, row, kind, 0, 0, self.worker.own[0]["pcm"], 0, 0, position, 0, 0, value, now_ns)
+        self.worker.own[0]["rung"][int(self.calls[row]["bridge"])] = 1
+
+    def _count_anew(self, row: int, call_id: str, generation: int, now_ns: int) -> None:
+        shown = self.worker.shown[row]
+        shown["counters"] = 0
+        shown["counters"][CALL_COLUMN["opened_ns"]] = now_ns
+        shown["generation"], shown["worker"], shown["rtp_port"] = generation, self.index, self.calls[row]["rtp_port"]
+        shown["call_id"] = call_id.encode()
+
+
+def _recount_held(rx: np.void) -> None:
+    """Make a jitter buffer true again whose worker was killed between two of its stores: a count that lies would hang the next."""
+    slots, expected = rx["held_index"], rx["expected"]
+    is_right = (slots >= expected) & (slots < expected + SLOTS) & (slots % SLOTS == np.arange(SLOTS))
+    slots[~is_right] = 0
+    rx["held"] = np.count_nonzero(slots)
+    if rx["held"] == 0:
+        rx["gap_since_ns"] = 0
+
+
+def _check(media: MediaDescription) -> None:
+    if media.format not in FORMATS:
+        raise NotAcceptable(f"no such format: {media.format}")
+    if media.ptime_ms not in PTIMES_MS:
+        raise NotAcceptable(f"{media.ptime_ms} ms packets are not supported; {', '.join(map(str, PTIMES_MS))} are")

@@ -1,0 +1,125 @@
+"""One media worker: the compiled duty cycle, and the little Python around it.
+
+It is forked by the keeper with everything at hand, pinned to its core, and has nothing of its own that would
+be missed: whoever is forked in its place goes on from the tables.
+"""
+
+import logging
+import os
+import select
+import signal
+import time
+
+import zmq
+
+from control_plane.channel import Channel
+from control_plane.config import Config
+from control_plane.errors import BellframeError
+from control_plane.messages import (
+    Alive,
+    CloseMedia,
+    FrontStarted,
+    MediaClosed,
+    MediaOpened,
+    MediaRefused,
+    MediaSilent,
+    MediaUpdated,
+    Message,
+    OpenMedia,
+    UpdateMedia,
+)
+from media_workers import duty_cycle, sockets
+from media_workers.call_table import Worker as Views
+from media_workers.rows import Rows
+from shm.counters import WORKER
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING_NS = 50_000_000
+ALIVE_NS = 1_000_000_000
+COMMANDS_AT_ONCE = 8
+"""Opening a call takes a third of a millisecond: more at once would be heard in the calls that are up."""
+SECOND_NS = 1_000_000_000
+
+
+class MediaWorker:
+    """Made in the forked child. `run` returns when it has been told to stop, or was replaced."""
+
+    def __init__(self, views: Views, index: int, count: int, config: Config, core: int, epoll: select.epoll) -> None:
+        self.views, self.config, self.index = views, config, index
+        self.totals = views.totals[0]
+        self.generation = int(self.totals[WORKER["generation"]])
+        self.totals[WORKER["pid"]], self.totals[WORKER["core"]] = os.getpid(), core
+        self.rows = Rows(views, index, count, int(config.media.port_quiet_seconds * SECOND_NS))
+        self.channel = Channel(zmq.Context(io_threads=1), config.runtime_path(), f"worker-{self.index}")
+        self.epoll = epoll  # the keeper's: it has all our ports, whoever was here before
+        sockets.watch(self.epoll, self.channel.fileno(), sockets.CONTROL_EVENT)
+        self.is_stopping = self.has_more = False
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._introduce()
+        next_alive = time.monotonic_ns() + ALIVE_NS
+        while not self.is_stopping:
+            patience_ns = 0 if self.has_more else HOUSEKEEPING_NS
+            reason = duty_cycle.run(self.views, self.epoll.fileno(), self.generation, time.monotonic_ns() + patience_ns)
+            if reason == duty_cycle.FENCED:
+                log.warning("worker %d was replaced while it hung; this one ends", self.index)
+                return
+            self._answer()
+            if reason == duty_cycle.HOUSEKEEPING:
+                now = time.monotonic_ns()
+                self._keep_house(now)
+                if now >= next_alive:
+                    next_alive = now + ALIVE_NS
+                    self._introduce()
+
+    def _stop(self, *_: object) -> None:
+        self.is_stopping = True
+
+    def _introduce(self) -> None:
+        self.channel.send(Alive("worker", self.index, os.getpid(), self.generation, len(self.rows), self.rows.count))
+
+    def _answer(self) -> None:
+        """A few commands; then packets have their turn again, and `has_more` says that there may be more."""
+        self.has_more = False
+        for number, message in enumerate(self.channel.receive(), 1):
+            self.has_more = number == COMMANDS_AT_ONCE
+            answer = self._obey(message, time.monotonic_ns())
+            if answer is not None:
+                self.channel.send(answer)
+            if self.has_more:
+                return
+
+    def _obey(self, message: Message, now_ns: int) -> Message | None:
+        match message:
+            case FrontStarted(front=front):
+                closed = self.rows.close_of_other_fronts(front, now_ns)
+                if closed:
+                    log.warning("worker %d: %d calls of the front before are ended: the new one does not know them", self.index, closed)
+            case OpenMedia(call_id=call_id, bridge=bridge, media=media, front=front):
+                try:
+                    row = self.rows.open(call_id, bridge, media, now_ns, front)
+                except BellframeError as refusal:
+                    return MediaRefused(call_id, str(refusal))
+                call = self.rows.calls[row]
+                return MediaOpened(
+                    call_id, self.index, row, int(call["generation"]), int(call["rtp_port"]), int(call["sample_rate_hz"])
+                )
+            case UpdateMedia(call_id=call_id, media=media):
+                try:
+                    row_updated = self.rows.update(call_id, media, now_ns)
+                    return MediaUpdated(call_id) if row_updated is not None else MediaRefused(call_id, "no such call")
+                except BellframeError as refusal:
+                    return MediaRefused(call_id, str(refusal))
+            case CloseMedia(call_id=call_id):
+                return MediaClosed(call_id, self.rows.close(call_id, now_ns) or {})
+        return None
+
+    def _keep_house(self, now_ns: int) -> None:
+        self.rows.release_quiet(now_ns)
+        media = self.config.media
+        at_start, running = int(media.silent_seconds_at_start * SECOND_NS), int(media.silent_seconds * SECOND_NS)
+        for call_id, silent_ms in self.rows.silent(now_ns, at_start, running, int(media.hold_seconds * SECOND_NS)):
+            self.channel.send(MediaSilent(call_id, silent_ms))

@@ -1,0 +1,1 @@
+"""Memory that processes share: layouts, segments, atomics, rings, doorbells, counters."""

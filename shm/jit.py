@@ -1,0 +1,44 @@
+"""The one place that compiles: what `njit` means here, and where compiled kernels are kept.
+
+numba's cache looks at the file of the kernel only, so a change in a callee of another file would leave
+stale machine code behind. The cache folder therefore carries a hash of every source that holds kernels,
+of the versions, and of the processor. `NUMBA_DISABLE_JIT=1` runs the same code interpreted.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+from importlib import metadata
+
+import numba
+
+KERNEL_FOLDERS = ("shm", "media_workers", "ai_bridge", "bench")
+
+
+def cache_directory() -> pathlib.Path:
+    """Where machine code is kept: systemd's CACHE_DIRECTORY, or the user's cache; one folder per state of the sources."""
+    digest = hashlib.sha256()
+    root = pathlib.Path(__file__).parent.parent
+    for folder in KERNEL_FOLDERS:
+        for source in sorted((root / folder).rglob("*.py")):
+            text = source.read_bytes()
+            if b"njit" in text or b"intrinsic" in text or folder == "shm":
+                digest.update(source.relative_to(root).as_posix().encode() + text)
+    for package in ("numba", "numpy", "llvmlite"):
+        digest.update(f"{package} {metadata.version(package)}".encode())
+    digest.update(platform.platform().encode())
+    given = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(given or f"{home}/bellframe") / f"kernels-{digest.hexdigest()[:16]}"
+
+
+if "NUMBA_CACHE_DIR" not in os.environ:
+    # Not by the environment: numba reads that when it is first imported, which may have been before this line.
+    numba.config.CACHE_DIR = str(cache_directory())
+
+IS_COMPILED = not numba.config.DISABLE_JIT
+
+njit = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy", _nrt=False)
+"""Compiled, cached, without the GIL. No fast-math, no parallel: a kernel must give the same bits everywhere."""

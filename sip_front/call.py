@@ -1,0 +1,341 @@
+"""One call: a SIP session, media on a worker and an agent on a bridge, joined by a table.
+
+    caller calls     OPENING -> STARTING -> ANSWERED -> UP -> CLOSING -> ENDED
+    we call          PREPARING -> CALLING -> JOINING -> UP -> CLOSING -> ENDED
+
+A command to a worker or a bridge is sent again until its answer comes: processes are replaced under a call, and what
+was said to the old one may be lost. Facts come late and twice: a pair that is not in the table changes nothing.
+"""
+
+import enum
+import logging
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from control_plane.errors import BellframeError
+from control_plane.logs import clean
+from control_plane.messages import (
+    CallFacts,
+    CloseMedia,
+    MediaDescription,
+    MediaOpened,
+    Message,
+    OpenMedia,
+    StartAgent,
+    StopAgent,
+    UpdateMedia,
+)
+from sip_front.session import NORMAL_CLEARING, TEMPORARY_FAILURE, Session
+
+log = logging.getLogger("calls")
+MS, SECOND = 1_000_000, 1_000_000_000
+RESEND_NS, SLOW_RESEND_NS = 250 * MS, 2 * SECOND
+QUICK_NS = 5 * SECOND  # a process that is replaced is back by then; what stays away longer is asked more slowly
+WORKER_LIMIT_NS, BRIDGE_LIMIT_NS, RING_LIMIT_NS, CLOSE_LIMIT_NS = 2 * SECOND, 5 * SECOND, 120 * SECOND, 10 * SECOND
+AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a caller does not wait much longer
+
+
+class State(enum.Enum):
+    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED = range(9)
+
+
+class Cause(enum.Enum):
+    MEDIA_OPENED, MEDIA_REFUSED, MEDIA_CLOSED, AGENT_STARTED, AGENT_LOST = range(5)
+    FAR_END_ANSWERED, CONFIRMED, MEDIA_CHANGED, FAR_END_ENDED = range(5, 9)
+    HANG_UP, FAILED, STEP_TIMEOUT = range(9, 12)
+
+
+class Desk(Protocol):
+    """What a call needs of the front."""
+
+    @property
+    def front_id(self) -> int: ...
+    def tell_worker(self, index: int, message: Message) -> None: ...
+    def tell_bridge(self, index: int, message: Message) -> None: ...
+    def another_worker(self, call: "Call", now_ns: int) -> bool: ...
+    def dial(self, call: "Call", now_ns: int) -> None: ...
+    def changed(self, call: "Call", now_ns: int) -> None: ...
+
+
+Action = Callable[["Call", int], None]
+
+
+class Call:
+    """`step` it with what happened, `expire` it at `deadline_ns`."""
+
+    def __init__(self, desk: Desk, session: Session, direction: Literal["inbound", "outbound"], now_ns: int, started_at: float) -> None:
+        self.desk, self.session, self.direction, self.call_id = desk, session, direction, session.call_id
+        self.state = State.OPENING if direction == "inbound" else State.PREPARING
+        self.caller = self.callee = self.agent = ""
+        self.arguments: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
+        self.worker = self.bridge = -1
+        self.media: MediaDescription
+        self.opened: MediaOpened | None = None
+        self.has_agent = False
+        self.has_tried_another = False
+        self.worker_command: Message | None = None
+        self.bridge_command: Message | None = None
+        self.step_deadline_ns: int | None = None
+        self.ordered_ns = self.resend_ns = 0
+        self.scheduled_ns: int | None = None
+        self.started_ns, self.started_at, self.ended_ns = now_ns, started_at, 0
+        self.was_answered = False
+        self.cause, self.status, self.q850 = "", 480, NORMAL_CLEARING
+        self.refusal = ""
+        """Why the worker would not, for the log."""
+
+    # ---- what happens ----------------------------------------------------------------------------------------
+
+    def open(self, now_ns: int) -> None:
+        """The first step: a port and a row from the worker that was chosen."""
+        self.order_worker(OpenMedia(self.call_id, self.bridge, self.media, self.desk.front_id), now_ns)
+        self._enter(self.state, now_ns)
+        self.desk.changed(self, now_ns)
+
+    def step(self, cause: Cause, now_ns: int) -> None:
+        row = TRANSITIONS.get((self.state, cause))
+        if row is None:
+            return
+        before = self.state
+        self.state, actions = row
+        if self.state is not before:
+            self._enter(self.state, now_ns)
+        for action in actions:
+            action(self, now_ns)
+        if self.state is row[0] and self.state is not before:  # else an action took it further, and has said so
+            self.desk.changed(self, now_ns)
+
+    def end(self, cause: Cause, text: str, now_ns: int, status: int = 480, q850: int = NORMAL_CLEARING) -> None:
+        """FAR_END_ENDED, HANG_UP or FAILED, with the reason in plain words. The first one counts."""
+        if self.state not in (State.CLOSING, State.ENDED):
+            self.cause, self.status, self.q850, self.ended_ns = clean(text, 300), status, q850, now_ns
+            self.step(cause, now_ns)
+
+    def fail(self, text: str, now_ns: int, status: int = 503) -> None:
+        self.end(Cause.FAILED, text, now_ns, status, TEMPORARY_FAILURE)
+
+    @property
+    def deadline_ns(self) -> int | None:
+        resend_ns = self.resend_ns if self.worker_command or self.bridge_command else None
+        if resend_ns is None or self.step_deadline_ns is None:
+            return resend_ns if self.step_deadline_ns is None else self.step_deadline_ns
+        return min(resend_ns, self.step_deadline_ns)
+
+    def expire(self, now_ns: int) -> None:
+        if self.step_deadline_ns is not None and now_ns >= self.step_deadline_ns:
+            self.step_deadline_ns = None
+            self.step(Cause.STEP_TIMEOUT, now_ns)
+        if now_ns >= self.resend_ns:
+            self.resend_ns = now_ns + (RESEND_NS if now_ns - self.ordered_ns < QUICK_NS else SLOW_RESEND_NS)
+            if self.worker_command:
+                self.desk.tell_worker(self.worker, self.worker_command)
+            if self.bridge_command:
+                self.desk.tell_bridge(self.bridge, self.bridge_command)
+
+    def order_worker(self, message: Message, now_ns: int) -> None:
+        self.worker_command, self.ordered_ns, self.resend_ns = message, now_ns, now_ns + RESEND_NS
+        self.desk.tell_worker(self.worker, message)
+
+    def order_bridge(self, message: Message, now_ns: int) -> None:
+        self.bridge_command, self.ordered_ns, self.resend_ns = message, now_ns, now_ns + RESEND_NS
+        self.desk.tell_bridge(self.bridge, message)
+
+    def _enter(self, state: State, now_ns: int) -> None:
+        limit_ns = LIMITS_NS.get(state)
+        self.step_deadline_ns = None if limit_ns is None else now_ns + limit_ns
+
+    def facts(self, now_ns: int) -> CallFacts:
+        return CallFacts(
+            call_id=self.call_id,
+            state=self.state.name.lower(),
+            direction=self.direction,
+            caller=self.caller,
+            callee=self.callee,
+            agent=self.agent,
+            started_at=self.started_at,
+            duration_s=((self.ended_ns or now_ns) - self.started_ns) / SECOND,
+            format=self.media.format,
+            worker=self.worker,
+            row=self.opened.row if self.opened else -1,
+            bridge=self.bridge,
+            sip_call_id=clean(self.session.sip_call_id, 200),
+            remote=f"{self.session.peer[0]}:{self.session.peer[1]}",
+            cause=self.cause,
+        )
+
+
+# ---- actions -----------------------------------------------------------------------------------------------------
+
+
+def ring(call: Call, now_ns: int) -> None:
+    call.worker_command = None
+    call.session.ring(now_ns)
+
+
+def start_agent(call: Call, now_ns: int) -> None:
+    _order_agent(call, now_ns, resumed=False)
+
+
+def resume_agent(call: Call, now_ns: int) -> None:
+    """Another process under the same index: it knows nothing of this call."""
+    call.step_deadline_ns = now_ns + AGENT_AWAY_LIMIT_NS
+    _order_agent(call, now_ns, resumed=True)
+
+
+def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
+    if call.opened is None:
+        return
+    call.order_bridge(
+        StartAgent(
+            call_id=call.call_id,
+            row=call.opened.row,
+            generation=call.opened.generation,
+            sample_rate_hz=call.opened.sample_rate_hz,
+            agent=call.agent,
+            caller=call.caller,
+            callee=call.callee,
+            direction=call.direction,
+            headers=call.headers,
+            arguments=call.arguments,
+            resumed=resumed,
+        ),
+        now_ns,
+    )
+
+
+def agent_is_there(call: Call, _now_ns: int) -> None:
+    call.bridge_command, call.has_agent = None, True
+    if call.state in (State.UP, State.ANSWERED):
+        call.step_deadline_ns = None
+
+
+def answer(call: Call, now_ns: int) -> None:
+    try:
+        call.session.accept(now_ns)
+        call.was_answered = True
+    except BellframeError as failure:
+        call.fail(str(failure), now_ns, failure.sip_status)
+
+
+def dial(call: Call, now_ns: int) -> None:
+    call.worker_command = None
+    call.desk.dial(call, now_ns)
+
+
+def update_media(call: Call, now_ns: int) -> None:
+    call.was_answered = True
+    call.order_worker(UpdateMedia(call.call_id, call.media), now_ns)
+
+
+def try_another_worker(call: Call, now_ns: int) -> None:
+    """Once. What the first one may open late is closed when it says so."""
+    first, why = call.worker, call.refusal or f"was silent for {WORKER_LIMIT_NS // SECOND} s"
+    call.refusal, call.worker_command = "", None
+    if call.has_tried_another:
+        call.fail(f"503: worker {first} {why}, and so another before it; look into the log of the media workers", now_ns)
+        return
+    call.has_tried_another = True
+    call.desk.tell_worker(first, CloseMedia(call.call_id))
+    if not call.desk.another_worker(call, now_ns):
+        call.fail(f"503: worker {first} {why}, and there is no other with room; look into the log of the media workers", now_ns)
+        return
+    log.warning("worker %d %s; trying worker %d", first, why, call.worker, extra={"call_id": call.call_id})
+    call.order_worker(OpenMedia(call.call_id, call.bridge, call.media, call.desk.front_id), now_ns)
+    call.step_deadline_ns = now_ns + WORKER_LIMIT_NS
+
+
+def bridge_timed_out(call: Call, now_ns: int) -> None:
+    call.fail(f"503: bridge {call.bridge} did not start the agent {call.agent} within {BRIDGE_LIMIT_NS // SECOND} s; see its log", now_ns)
+
+
+def ring_timed_out(call: Call, now_ns: int) -> None:
+    call.end(Cause.HANG_UP, f"nobody answered within {RING_LIMIT_NS // SECOND} s", now_ns)
+
+
+def agent_stays_away(call: Call, now_ns: int) -> None:
+    call.fail(f"bridge {call.bridge} was replaced, but gave no agent back for {AGENT_AWAY_LIMIT_NS // SECOND} s; see its log", now_ns)
+
+
+def end_session(call: Call, now_ns: int) -> None:
+    call.session.hang_up(call.cause, now_ns, status=call.status, q850=call.q850)
+
+
+def stop_agent(call: Call, now_ns: int) -> None:
+    if call.has_agent or call.bridge_command:
+        call.bridge_command = None
+        call.desk.tell_bridge(call.bridge, StopAgent(call.call_id, call.cause))
+
+
+def close_media(call: Call, now_ns: int) -> None:
+    duration_s = (now_ns - call.started_ns) / SECOND
+    verb = "ended" if call.was_answered else "not answered"
+    level = logging.INFO if call.was_answered or call.q850 == NORMAL_CLEARING else logging.WARNING
+    log.log(
+        level, "%s call from %s to %s %s after %.1f s: %s", call.direction, call.caller, call.callee, verb, duration_s, call.cause,
+        extra={"call_id": call.call_id},
+    )  # fmt: skip
+    call.order_worker(CloseMedia(call.call_id), now_ns)
+
+
+def give_up_closing(call: Call, _now_ns: int) -> None:
+    text = "worker %d has not confirmed for %d s that the call's port is free; it frees it when the port is quiet"
+    log.warning(text, call.worker, CLOSE_LIMIT_NS // SECOND, extra={"call_id": call.call_id})
+
+
+def settle(call: Call, _now_ns: int) -> None:
+    """Nothing is open any more."""
+    call.worker_command = call.bridge_command = None
+
+
+def lost_media(call: Call, now_ns: int) -> None:
+    call.fail(f"worker {call.worker} {call.refusal}", now_ns)
+
+
+OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED = State
+LIMITS_NS = {
+    OPENING: WORKER_LIMIT_NS,
+    PREPARING: WORKER_LIMIT_NS,
+    STARTING: BRIDGE_LIMIT_NS,
+    JOINING: BRIDGE_LIMIT_NS,
+    CALLING: RING_LIMIT_NS,
+    CLOSING: CLOSE_LIMIT_NS,
+}
+TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
+    # they call
+    (OPENING, Cause.MEDIA_OPENED): (STARTING, (ring, start_agent)),
+    (OPENING, Cause.MEDIA_REFUSED): (OPENING, (try_another_worker,)),
+    (OPENING, Cause.STEP_TIMEOUT): (OPENING, (try_another_worker,)),
+    (STARTING, Cause.AGENT_STARTED): (ANSWERED, (agent_is_there, answer)),
+    (STARTING, Cause.AGENT_LOST): (STARTING, (start_agent,)),
+    (STARTING, Cause.STEP_TIMEOUT): (STARTING, (bridge_timed_out,)),
+    (ANSWERED, Cause.CONFIRMED): (UP, ()),
+    (ANSWERED, Cause.MEDIA_CHANGED): (ANSWERED, (update_media,)),
+    (ANSWERED, Cause.AGENT_STARTED): (ANSWERED, (agent_is_there,)),
+    (ANSWERED, Cause.AGENT_LOST): (ANSWERED, (resume_agent,)),
+    (ANSWERED, Cause.STEP_TIMEOUT): (ANSWERED, (agent_stays_away,)),
+    (ANSWERED, Cause.MEDIA_REFUSED): (ANSWERED, (lost_media,)),
+    # we call
+    (PREPARING, Cause.MEDIA_OPENED): (CALLING, (dial,)),
+    (PREPARING, Cause.MEDIA_REFUSED): (PREPARING, (try_another_worker,)),
+    (PREPARING, Cause.STEP_TIMEOUT): (PREPARING, (try_another_worker,)),
+    (CALLING, Cause.FAR_END_ANSWERED): (JOINING, (update_media, start_agent)),
+    (CALLING, Cause.STEP_TIMEOUT): (CALLING, (ring_timed_out,)),
+    (JOINING, Cause.AGENT_STARTED): (UP, (agent_is_there,)),
+    (JOINING, Cause.AGENT_LOST): (JOINING, (start_agent,)),
+    (JOINING, Cause.STEP_TIMEOUT): (JOINING, (bridge_timed_out,)),
+    (JOINING, Cause.MEDIA_CHANGED): (JOINING, (update_media,)),
+    (JOINING, Cause.MEDIA_REFUSED): (JOINING, (lost_media,)),
+    # both
+    (UP, Cause.MEDIA_CHANGED): (UP, (update_media,)),
+    (UP, Cause.MEDIA_REFUSED): (UP, (lost_media,)),
+    (UP, Cause.AGENT_STARTED): (UP, (agent_is_there,)),
+    (UP, Cause.AGENT_LOST): (UP, (resume_agent,)),
+    (UP, Cause.STEP_TIMEOUT): (UP, (agent_stays_away,)),
+    (CLOSING, Cause.MEDIA_CLOSED): (ENDED, (settle,)),
+    (CLOSING, Cause.STEP_TIMEOUT): (ENDED, (give_up_closing, settle)),
+}
+for _state in (OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP):
+    TRANSITIONS[_state, Cause.FAR_END_ENDED] = (CLOSING, (stop_agent, close_media))
+    TRANSITIONS[_state, Cause.HANG_UP] = (CLOSING, (end_session, stop_agent, close_media))
+    TRANSITIONS[_state, Cause.FAILED] = (CLOSING, (end_session, stop_agent, close_media))

@@ -1,0 +1,401 @@
+"""Everything the front does, without sockets: datagrams, messages of our processes and time in; the same out.
+
+It is where calls, workers, bridges and operators meet. process.py owns the sockets and the clock.
+"""
+
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from control_plane.config import Config
+from control_plane.errors import BellframeError
+from control_plane.logs import clean
+from control_plane.messages import (
+    AgentFailed,
+    AgentStarted,
+    Alive,
+    CallFacts,
+    CloseMedia,
+    FrontStarted,
+    MediaClosed,
+    MediaOpened,
+    MediaRefused,
+    MediaSilent,
+    MediaUpdated,
+    Message,
+    Noted,
+    Originate,
+    SipTraced,
+    UpdateMedia,
+)
+from sip_front.admission import Admission
+from sip_front.call import Call, Cause, State
+from sip_front.message import Request
+from sip_front.negotiation import warning
+from sip_front.operators import Operators
+from sip_front.peers import Peer, Peers, Role
+from sip_front.routing import Chosen, Routing
+from sip_front.session import NORMAL_UNSPECIFIED, Event, Session
+from sip_front.uri import BadUri, Uri, parse_uri
+from sip_front.user_agent import Address, UserAgent
+
+log = logging.getLogger("front")
+TICK_NS = 1_000_000_000
+WORKER_AWAY_LIMIT_NS, BRIDGE_AWAY_LIMIT_NS = 15_000_000_000, 30_000_000_000
+MAX_CALL_ID = 40  # octets that a row in shared memory has for it
+MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
+FORWARDED_HEADERS = ("P-Asserted-Identity", "Diversion", "History-Info", "User-To-User", "Referred-By", "Subject")
+MAX_FORWARDED_HEADERS, MAX_FORWARDED_CHARACTERS = 32, 512
+
+
+class Lookup(NamedTuple):
+    """A name to be resolved for a call that we make. The process answers with `Front.dial_out`."""
+
+    identity: bytes
+    order: Originate
+    uri: Uri
+
+
+class Front:
+    def __init__(self, config: Config, port: int, local_host_towards: Callable[[str], str], now_ns: int) -> None:
+        self.config, self.started_ns = config, now_ns
+        self.front_id = 1 + secrets.randbelow(2**63 - 1)
+        """Workers tell by it what we opened from what a front before us left open. Never 0."""
+        self.admission = Admission(config.sip.allow, config.sip.max_calls_per_second)
+        self.admission.drain_seconds = max(1, round(config.sip.drain_seconds))
+        self.routing = Routing(config.routes)
+        self.user_agent = UserAgent(self.admission, config.media.formats, port, local_host_towards)
+        self.peers = Peers()
+        self.calls: dict[str, Call] = {}
+        self.ended: dict[str, CallFacts] = {}
+        self.ended_order: deque[str] = deque()
+        self.calls_total = self.calls_refused = 0
+        self.operators = Operators(self)
+        self.lookups: list[Lookup] = []
+        self.resolving: set[str] = set()
+        """Calls whose name is being looked up: the same order again is the same call."""
+        self.messages: list[tuple[bytes, Message]] = []
+        self.tick_ns = now_ns + TICK_NS
+
+    # ---- from the process ------------------------------------------------------------------------------------
+
+    def receive_datagram(self, octets: bytes, source: Address, now_ns: int) -> None:
+        self.user_agent.receive(octets, source, now_ns)
+        self._handle_events(now_ns)
+
+    def receive_message(self, identity: bytes, message: Message, now_ns: int) -> None:
+        """From a worker, a bridge or an operator."""
+        if isinstance(message, Alive):
+            self._hear(message, identity, now_ns)
+        elif isinstance(message, Noted):
+            self.operators.show(message, message.call_id)
+        elif not self._handle_fact(identity, message, now_ns):
+            self.operators.receive(identity, message, now_ns)
+        self._handle_events(now_ns)
+
+    @property
+    def next_deadline_ns(self) -> int:
+        deadline_ns = self.user_agent.next_deadline_ns
+        return self.tick_ns if deadline_ns is None else min(deadline_ns, self.tick_ns)
+
+    def expire(self, now_ns: int) -> None:
+        self.user_agent.expire(now_ns)
+        self._handle_events(now_ns)
+        if now_ns >= self.tick_ns:
+            has_slept = now_ns - self.tick_ns > TICK_NS
+            self.tick_ns = now_ns + TICK_NS
+            self._tick(now_ns, has_slept)
+
+    def fail_to_send(self, octets: bytes, why: str, now_ns: int) -> None:
+        self.user_agent.fail_to_send(octets, why, now_ns)
+        self._handle_events(now_ns)
+
+    def take_datagrams(self) -> list[tuple[bytes, Address]]:
+        return self.user_agent.take_outbox()
+
+    def take_messages(self) -> list[tuple[bytes, Message]]:
+        messages, self.messages = self.messages, []
+        return messages
+
+    def take_lookups(self) -> list[Lookup]:
+        lookups, self.lookups = self.lookups, []
+        return lookups
+
+    # ---- stopping ----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        if not self.admission.is_draining:
+            self.admission.is_draining = True
+            log.info("draining: no new calls, %d to finish", self.live_calls)
+
+    def hang_up_all(self, text: str, now_ns: int) -> None:
+        for call in list(self.calls.values()):
+            call.end(Cause.HANG_UP, text, now_ns, status=503, q850=NORMAL_UNSPECIFIED)
+            self.user_agent.deadlines.schedule(call)
+        self._handle_events(now_ns)
+
+    @property
+    def live_calls(self) -> int:
+        return sum(call.state not in (State.CLOSING, State.ENDED) for call in self.calls.values())
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is waited for: neither a call, nor the answer to a BYE, nor a worker's confirmation."""
+        return not self.calls and not self.user_agent.awaited
+
+    # ---- what a call needs (call.Desk) -------------------------------------------------------------------------
+
+    def tell_worker(self, index: int, message: Message) -> None:
+        self._tell(self.peers.get("worker", index), message)
+
+    def tell_bridge(self, index: int, message: Message) -> None:
+        self._tell(self.peers.get("bridge", index), message)
+
+    def another_worker(self, call: Call, now_ns: int) -> bool:
+        other = self.peers.choose("worker", now_ns, but=call.worker)
+        if other is None:
+            return False
+        self._release(call, "worker")
+        call.worker = other.index
+        other.calls.add(call.call_id)
+        return True
+
+    def dial(self, call: Call, now_ns: int) -> None:
+        if call.opened:
+            call.session.negotiation.port = call.opened.rtp_port
+            self.user_agent.start(call.session, now_ns)
+
+    def changed(self, call: Call, now_ns: int) -> None:
+        if call.state in (State.CLOSING, State.ENDED):
+            self._release(call, "bridge")
+        facts = call.facts(now_ns)
+        self.operators.show_call(facts)
+        if call.state is State.ENDED:
+            self._release(call, "worker")
+            del self.calls[call.call_id]
+            self.ended[call.call_id] = facts
+            self.ended_order.append(call.call_id)
+            if len(self.ended_order) > MAX_ENDED:
+                self.ended.pop(self.ended_order.popleft(), None)
+
+    def _release(self, call: Call, role: Role) -> None:
+        peer = self.peers.get(role, call.worker if role == "worker" else call.bridge)
+        if peer:
+            peer.calls.discard(call.call_id)
+
+    def _tell(self, peer: Peer | None, message: Message) -> None:
+        if peer:
+            self.messages.append((peer.identity, message))
+
+    # ---- SIP ------------------------------------------------------------------------------------------------------
+
+    def _handle_events(self, now_ns: int) -> None:
+        agent = self.user_agent
+        while agent.events:
+            for event in agent.take_events():
+                if event.kind == "invited":
+                    self._receive_call(event.session, now_ns)
+                else:
+                    self._handle_event(event, now_ns)
+        if agent.traces:
+            for trace in agent.take_traces():
+                summary = clean(trace.summary, 120)
+                self.operators.show(SipTraced(trace.call_id, now_ns, trace.is_sent, summary, trace.remote), trace.call_id)
+        agent.is_traced = bool(self.operators.watchers)
+
+    def _handle_event(self, event: Event, now_ns: int) -> None:
+        call = self.calls.get(event.session.call_id)
+        if call is None:
+            return
+        if event.kind == "ended":
+            call.end(Cause.FAR_END_ENDED, event.text, now_ns, event.status)
+        elif event.kind == "noted":
+            log.warning("%s", event.text, extra={"call_id": call.call_id})
+        elif event.kind == "ringing":
+            self.operators.show(Noted(call.call_id, now_ns, "ringing", "the far end rings"), call.call_id)
+        elif event.kind == "confirmed":
+            call.step(Cause.CONFIRMED, now_ns)
+        if event.media:
+            call.media = event.media
+            call.step(Cause.FAR_END_ANSWERED if event.kind == "answered" else Cause.MEDIA_CHANGED, now_ns)
+        self.user_agent.deadlines.schedule(call)
+
+    def _receive_call(self, session: Session, now_ns: int) -> None:
+        self.calls_total += 1
+        request = session.invite
+        number, caller = number_of(request.uri), number_of(request.from_.uri)
+        chosen = self.routing.choose(number)
+        if chosen is None:
+            self._refuse(session, caller, number, 404, self.routing.why_not(number), now_ns)
+            return
+        try:
+            negotiation = session.negotiation
+            media = negotiation.preview(session.offer) if session.offer else negotiation.without_offer()
+        except BellframeError as failure:
+            headers = (("Warning", warning(failure, session.local_host)),)
+            self._refuse(session, caller, number, failure.sip_status, f"{failure.sip_status}: {failure}", now_ns, headers)
+            return
+        call = Call(self, session, "inbound", now_ns, time.time())
+        call.media, call.caller, call.callee, call.headers = media, caller, number, forwarded(request)
+        why_not = self._staff(call, chosen, now_ns)
+        if why_not:
+            self._refuse(session, caller, number, 503, why_not, now_ns, (("Retry-After", "5"),))
+            return
+        self._open(call, now_ns)
+
+    def _refuse(
+        self, session: Session, caller: str, number: str, status: int, why: str, now_ns: int, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.calls_refused += 1
+        session.refuse(status, why, now_ns, headers)
+        if self.admission.is_worth_a_line(session.peer[0], str(status), now_ns):
+            text = "refused the call from %s (%s:%d) to %s with %s"
+            log.warning(text, caller, *session.peer, number, why, extra={"call_id": session.call_id})
+
+    def _staff(self, call: Call, chosen: Chosen, now_ns: int) -> str:
+        """A worker and a bridge for the call. Returns why there is none, or nothing."""
+        call.agent, call.arguments = chosen
+        for role in ("worker", "bridge"):
+            peer = self.peers.choose(role, now_ns)
+            if peer is None:
+                return self.peers.why_none(role, now_ns)
+            if role == "worker":
+                call.worker = peer.index
+            else:
+                call.bridge = peer.index
+        return ""
+
+    def _open(self, call: Call, now_ns: int) -> None:
+        self.calls[call.call_id] = call
+        for role, index in (("worker", call.worker), ("bridge", call.bridge)):
+            peer = self.peers.get("worker" if role == "worker" else "bridge", index)
+            if peer:
+                peer.calls.add(call.call_id)
+        call.open(now_ns)
+        self.user_agent.deadlines.schedule(call)
+
+    # ---- calls that we make --------------------------------------------------------------------------------------
+
+    def originate(self, identity: bytes, order: Originate, now_ns: int) -> str:
+        """Returns why not, or nothing. The same order again is the same call."""
+        if order.call_id in self.calls or order.call_id in self.ended or order.call_id in self.resolving:
+            return ""
+        if not 0 < len(order.call_id) <= MAX_CALL_ID or not all("!" <= c <= "~" for c in order.call_id):
+            return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
+        if self.admission.is_draining:
+            return "this server is draining and makes no new calls"
+        try:
+            uri = parse_uri(order.to)
+        except BadUri as failure:
+            return f"cannot call {clean(order.to, 80)}: {failure}"
+        if uri.scheme != "sip" or (uri.params.get("transport") or "udp").lower() != "udp":
+            return f"cannot call {clean(order.to, 80)}: only sip: over UDP can be called so far"
+        address = self.user_agent.address_of(uri)
+        if address is None:
+            self.lookups.append(Lookup(identity, order, uri))
+            self.resolving.add(order.call_id)
+            return ""
+        return self.dial_out(order, uri, address, now_ns)
+
+    def dial_out(self, order: Originate, uri: Uri, address: Address, now_ns: int) -> str:
+        self.resolving.discard(order.call_id)
+        session = self.user_agent.call(order.call_id, uri, address, order.caller)
+        call = Call(self, session, "outbound", now_ns, time.time())
+        call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), uri.number or uri.host
+        why_not = self._staff(call, Chosen(order.agent, order.arguments), now_ns)
+        if not why_not:
+            self.calls_total += 1
+            self._open(call, now_ns)
+        return why_not
+
+    # ---- workers and bridges ---------------------------------------------------------------------------------------
+
+    def _hear(self, alive: Alive, identity: bytes, now_ns: int) -> None:
+        peer, is_new, is_replaced = self.peers.hear(alive, identity, now_ns)
+        if alive.role == "worker" and (is_new or is_replaced):
+            self._tell(peer, FrontStarted(self.front_id))
+        if is_new:
+            log.info("%s %d has reported (pid %d)", alive.role, alive.index, alive.pid)
+        elif is_replaced:
+            log.warning("%s %d was replaced (pid %d); %d calls go on", alive.role, alive.index, alive.pid, len(peer.calls))
+            if alive.role == "bridge":
+                for call_id in list(peer.calls):
+                    call = self.calls[call_id]
+                    call.step(Cause.AGENT_LOST, now_ns)
+                    self.user_agent.deadlines.schedule(call)
+
+    def _handle_fact(self, identity: bytes, message: Message, now_ns: int) -> bool:
+        """False: it is not one of theirs."""
+        if not isinstance(message, MediaOpened | MediaRefused | MediaUpdated | MediaClosed | MediaSilent | AgentStarted | AgentFailed):
+            return False
+        call = self.calls.get(message.call_id)
+        role: Role = "bridge" if isinstance(message, AgentStarted | AgentFailed) else "worker"
+        peer = self.peers.get(role, -1 if call is None else call.bridge if role == "bridge" else call.worker)
+        if call is None or peer is None or peer.identity != identity:
+            if isinstance(message, MediaOpened | MediaSilent):  # a call that is over or has gone elsewhere must not keep a port
+                self.messages.append((identity, CloseMedia(message.call_id)))
+            return True
+        match message:
+            case MediaOpened():
+                self._media_opened(call, message, now_ns)
+            case MediaRefused(why=why):
+                call.refusal = f"refused: {clean(why, 200)}"
+                call.step(Cause.MEDIA_REFUSED, now_ns)
+            case MediaUpdated():
+                if isinstance(call.worker_command, UpdateMedia):
+                    call.worker_command = None
+            case MediaClosed(counters=counters):
+                log.debug("media closed: %s", counters, extra={"call_id": call.call_id})
+                call.step(Cause.MEDIA_CLOSED, now_ns)
+            case MediaSilent(silent_ms=silent_ms):
+                call.fail(f"the far end sent no audio for {silent_ms / 1000:.0f} s; look at its address and at firewalls", now_ns)
+            case AgentStarted():
+                call.step(Cause.AGENT_STARTED, now_ns)
+            case AgentFailed(why=why):
+                call.fail(f"the agent {call.agent} failed: {why}", now_ns, 500)
+        self.user_agent.deadlines.schedule(call)
+        return True
+
+    def _media_opened(self, call: Call, message: MediaOpened, now_ns: int) -> None:
+        if call.opened is None or call.state in (State.OPENING, State.PREPARING):
+            call.opened = message
+            call.session.negotiation.port = message.rtp_port
+            call.step(Cause.MEDIA_OPENED, now_ns)
+
+    def _tick(self, now_ns: int, has_slept: bool) -> None:
+        """`has_slept`: it was us who heard nothing; what the others said meanwhile is read before they are missed."""
+        limits: tuple[tuple[Role, int], ...] = (("worker", WORKER_AWAY_LIMIT_NS), ("bridge", BRIDGE_AWAY_LIMIT_NS))
+        for role, limit_ns in () if has_slept else limits:
+            for peer in self.peers.of(role):
+                if now_ns - peer.heard_ns > limit_ns:
+                    self._fail_calls(peer, f"{role} {peer.index} has been away for {limit_ns // 10**9} s; look into its log", now_ns)
+        self._handle_events(now_ns)
+        self.peers.prune(now_ns)
+        self.admission.log_the_rest(now_ns)
+
+    def _fail_calls(self, peer: Peer, text: str, now_ns: int) -> None:
+        for call_id in list(peer.calls):
+            call = self.calls[call_id]
+            call.fail(text, now_ns)
+            self.user_agent.deadlines.schedule(call)
+
+
+def number_of(uri: str) -> str:
+    """Who that is, for people, routes and agents: the user, or all of it where there is none."""
+    try:
+        parsed = parse_uri(uri)
+    except BadUri:
+        return clean(uri, 80)
+    return clean(parsed.number or parsed.host, 80)
+
+
+def forwarded(request: Request) -> dict[str, str]:
+    """What an agent may want to know: the trunk's own X- headers and who is said to call."""
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        if (name.startswith("X-") or name in FORWARDED_HEADERS) and len(found) < MAX_FORWARDED_HEADERS:
+            found.setdefault(name, clean(value, MAX_FORWARDED_CHARACTERS))
+    return found

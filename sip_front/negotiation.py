@@ -1,0 +1,90 @@
+"""Offer and answer over the life of a session: what we said last, what is open, what is agreed (RFC 3264 4 and 8)."""
+
+import secrets
+
+from control_plane.errors import BellframeError, Misuse
+from control_plane.formats import FORMATS
+from control_plane.messages import MediaDescription
+from sip_front import offer_answer
+from sip_front.sdp import SessionDescription, parse_sdp
+
+DISCARD_PORT = 9  # RFC 863: stands in while our port is not known; never sent
+
+
+class Negotiation:
+    """`address`: where the far end may send media to. `port` is set once a worker has given one."""
+
+    def __init__(self, formats: tuple[str, ...], address: str, *, allow_loopback: bool) -> None:
+        self.formats, self.address, self.allow_loopback = formats, address, allow_loopback
+        self.port = 0
+        self.session_id = secrets.randbits(31) | 1
+        self.local: SessionDescription | None = None
+        self.open_offer: SessionDescription | None = None
+        self.agreed: MediaDescription | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """We offered and have no answer: an offer that comes now is glare (RFC 3264 4)."""
+        return self.open_offer is not None
+
+    def without_offer(self) -> MediaDescription:
+        """For a port before anything is agreed: our first format, and nobody to send to yet."""
+        number = FORMATS[self.formats[0]].static_payload_type
+        return MediaDescription(format=self.formats[0], payload_type=96 if number is None else number)
+
+    def preview(self, offer: bytes) -> MediaDescription:
+        """What we would agree to, before there is a port. Raises BellframeError with its sip_status."""
+        return self._answer(offer, DISCARD_PORT)[1]
+
+    def answer(self, offer: bytes) -> bytes:
+        """Our answer; `agreed` is what it means. Raises BellframeError, and then nothing has changed."""
+        if not self.port:
+            raise Misuse("an answer needs the port that the worker opened")
+        description, media = self._answer(offer, self.port)
+        self.local, self.agreed = offer_answer.renumbered(description, self.local), media
+        return self.local.encode()
+
+    def offer(self) -> bytes:
+        """Our offer: everything that we can do. It is open until `accept`."""
+        if not self.port:
+            raise Misuse("an offer needs the port that the worker opened")
+        description = offer_answer.offer(
+            formats=self._ordered(), address=self.address, port=self.port, session_id=self.session_id, version=1
+        )
+        self.local = self.open_offer = offer_answer.renumbered(description, self.local)
+        return self.local.encode()
+
+    def accept(self, answer: bytes) -> MediaDescription:
+        """The far end's answer to our open offer. Raises BellframeError; the offer is closed all the same."""
+        if self.open_offer is None:
+            raise Misuse("there is no offer to accept an answer to")
+        offered, self.open_offer = self.open_offer, None
+        media = offer_answer.accept(parse_sdp(answer), offered)
+        offer_answer.check_remote(media.remote_host, allow_loopback=self.allow_loopback)
+        self.agreed = media
+        return media
+
+    def withdraw(self) -> None:
+        """The offer was refused: what was agreed before holds."""
+        self.open_offer = None
+
+    def _ordered(self) -> tuple[str, ...]:
+        """What is in use first: a refresh should not change the codec."""
+        if self.agreed is None:
+            return self.formats
+        used = self.agreed.format
+        return (used, *(name for name in self.formats if name != used))
+
+    def _answer(self, offer: bytes, port: int) -> tuple[SessionDescription, MediaDescription]:
+        description, media = offer_answer.answer(
+            parse_sdp(offer), formats=self._ordered(), address=self.address, port=port, session_id=self.session_id, version=1
+        )
+        offer_answer.check_remote(media.remote_host, allow_loopback=self.allow_loopback)
+        return description, media
+
+
+def warning(failure: BellframeError, address: str) -> str:
+    """A Warning header (20.43) that says why a description was refused: people read it in traces."""
+    text = str(failure).replace("\\", "").replace('"', "'").replace("\r", " ").replace("\n", " ")[:200]
+    code = 305 if failure.sip_status == 488 else 399  # 305: incompatible media format
+    return f'{code} {address} "{text.encode("ascii", "replace").decode()}"'

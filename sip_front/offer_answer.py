@@ -1,0 +1,235 @@
+"""Offer and answer: RFC 3264, for one audio stream. Pure functions from descriptions to descriptions.
+
+What both sides agreed comes out as a `MediaDescription`, seen from our side, for the media worker. SRTP, ICE and
+rtcp-mux are not offered and not answered: leaving them out is how an answer says no.
+"""
+
+import ipaddress
+from typing import Final
+
+from control_plane.errors import NotAcceptable
+from control_plane.formats import COMFORT_NOISE, DEFAULT_PTIME_MS, FORMATS, PTIMES_MS, TELEPHONE_EVENT
+from control_plane.messages import Direction, MediaDescription
+from sip_front.sdp import Attribute, Encoding, MediaLine, SessionDescription
+from sip_front.uri import quoted
+
+PLAIN_RTP = "RTP/AVP"
+EVENTS = "0-16"  # RFC 4733: the keys, and the hook flash
+TELEPHONE_EVENT_PAYLOAD_TYPE = 101  # in our offers; dynamic, but what everybody writes
+FIRST_DYNAMIC_PAYLOAD_TYPE = 96
+
+MIRRORED: Final[dict[Direction, Direction]] = {
+    "sendrecv": "sendrecv",
+    "sendonly": "recvonly",
+    "recvonly": "sendonly",
+    "inactive": "inactive",
+}
+"""What one side says is what the other must see (RFC 3264 6.1)."""
+
+
+def answer(
+    offer: SessionDescription,
+    *,
+    formats: tuple[str, ...],
+    address: str,
+    port: int,
+    session_id: int,
+    version: int,
+) -> tuple[SessionDescription, MediaDescription]:
+    """The answer, and what the worker is told. `formats` are names of control_plane.formats in our order of preference;
+    the first that the offer has is the only one answered, so that what comes in never changes its encoding on its own.
+    Raises NotAcceptable (488), whose text says what was offered and what we have.
+    """
+    chosen = _choose(offer)
+    line = offer.media[chosen]
+    payload_type, encoding = _pick(line, formats)
+    clock = FORMATS[encoding.name].rtp_clock_hz
+    theirs = offer.direction_of(line)
+    remote_host = _remote_host(offer, line)
+    if not remote_host:
+        theirs = _combine(theirs, "sendonly")  # RFC 2543 held by c=0.0.0.0: they send, and do not want to hear
+    media = MediaDescription(
+        format=encoding.name,
+        payload_type=payload_type,
+        remote_host=remote_host,
+        remote_port=line.port,
+        ptime_ms=_ptime_ms(line),
+        dtmf_payload_type=_find(line, TELEPHONE_EVENT, clock),
+        comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
+        direction=MIRRORED[theirs],
+    )
+    lines = tuple(_our_line(media, port) if index == chosen else _refused(other) for index, other in enumerate(offer.media))
+    return _describe(address, session_id, version, lines), media
+
+
+def offer(
+    *,
+    formats: tuple[str, ...],
+    address: str,
+    port: int,
+    session_id: int,
+    version: int,
+    direction: Direction = "sendrecv",
+) -> SessionDescription:
+    """One audio line with all our formats and keys. Comfort noise is not offered: who listens to everything needs no gaps."""
+    numbers: dict[int, Encoding] = {}
+    for name in formats:
+        kind = FORMATS[name]
+        number = kind.static_payload_type
+        if number is None:
+            number = next(n for n in range(FIRST_DYNAMIC_PAYLOAD_TYPE, 128) if n not in numbers and n != TELEPHONE_EVENT_PAYLOAD_TYPE)
+        numbers[number] = Encoding(kind.name, kind.rtp_clock_hz)
+    clock = FORMATS[formats[0]].rtp_clock_hz
+    numbers[TELEPHONE_EVENT_PAYLOAD_TYPE] = Encoding(TELEPHONE_EVENT, clock)
+    line = _audio_line(numbers, port, DEFAULT_PTIME_MS, direction)
+    return _describe(address, session_id, version, (line,))
+
+
+def accept(answer: SessionDescription, offered: SessionDescription) -> MediaDescription:
+    """What the answer to our offer agreed. Payload types are the answer's: they are what the far end wants to get.
+
+    Raises NotAcceptable where the far end refused, or answered what was not offered; the call then ends with BYE.
+    """
+    if len(answer.media) != len(offered.media):
+        raise NotAcceptable(f"the answer has {len(answer.media)} media lines to an offer of {len(offered.media)} (RFC 3264 6)")
+    chosen = next((i for i, line in enumerate(offered.media) if line.kind == "audio" and line.port), None)
+    if chosen is None:
+        raise NotAcceptable("the offer has no audio")
+    line, ours = answer.media[chosen], offered.media[chosen]
+    if line.kind.lower() != "audio" or line.protocol.upper() != ours.protocol:
+        raise NotAcceptable(f"the answer speaks {quoted(line.kind)} over {quoted(line.protocol)}, not audio over {ours.protocol}")
+    if not line.port:
+        raise NotAcceptable("the far end refused the audio: port 0 in its answer")
+    payload_type, encoding = _pick(line, tuple(encoding.name for encoding in ours.encodings.values() if encoding.name in FORMATS), True)
+    clock = FORMATS[encoding.name].rtp_clock_hz
+    remote_host = _remote_host(answer, line)
+    theirs = answer.direction_of(line)
+    if not remote_host:
+        theirs = _combine(theirs, "sendonly")
+    return MediaDescription(
+        format=encoding.name,
+        payload_type=payload_type,
+        remote_host=remote_host,
+        remote_port=line.port,
+        ptime_ms=_ptime_ms(line),
+        dtmf_payload_type=_find(line, TELEPHONE_EVENT, clock),
+        comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
+        direction=_combine(MIRRORED[theirs], offered.direction_of(ours)),
+    )
+
+
+def renumbered(new: SessionDescription, previous: SessionDescription | None) -> SessionDescription:
+    """Our next description in the same session: the version goes up by one if anything changed, else it stays (RFC 3264 8)."""
+    if previous is None:
+        return new
+    same = new._replace(session_id=previous.session_id, version=previous.version)
+    return same if same == previous else same._replace(version=previous.version + 1)
+
+
+def check_remote(address: str, *, allow_loopback: bool) -> None:
+    """Whether media may go there at all. An empty or unspecified address is fine: nothing is sent. Raises NotAcceptable."""
+    if not address:
+        return
+    try:
+        where = ipaddress.ip_address(address)
+    except ValueError as failure:
+        raise NotAcceptable(f"{quoted(address)} is not an IP address; media go to addresses, names are not looked up") from failure
+    if isinstance(where, ipaddress.IPv6Address) and where.ipv4_mapped:
+        where = where.ipv4_mapped  # or ::ffff:127.0.0.1 would pass
+    if where.is_unspecified or (where.is_loopback and allow_loopback):
+        return
+    if where.is_multicast or where == ipaddress.IPv4Address("255.255.255.255"):
+        raise NotAcceptable(f"media to {address} would go to many machines; give the address of one")
+    if where.is_loopback:
+        raise NotAcceptable(f"media to {address} would stay on this machine; give an address that we can reach")
+    if where.is_reserved or (where.version == 4 and where in ipaddress.IPv4Network("0.0.0.0/8")):
+        raise NotAcceptable(f"{address} is reserved and reaches nobody")
+
+
+def _choose(offer: SessionDescription) -> int:
+    """The index of the first audio line that we can do."""
+    audio = [(i, line) for i, line in enumerate(offer.media) if line.kind.lower() == "audio" and line.port]
+    for index, line in audio:
+        if line.protocol.upper() == PLAIN_RTP:
+            return index
+    if not audio:
+        kinds = ", ".join(quoted(line.kind) for line in offer.media if line.port) or "nothing"
+        raise NotAcceptable(f"the offer has no audio: it offers {kinds}")
+    protocols = ", ".join(line.protocol for _, line in audio)
+    if any("SAVP" in line.protocol.upper() for _, line in audio):
+        raise NotAcceptable(f"the offer insists on SRTP ({quoted(protocols)}), which is not available yet; offer {PLAIN_RTP}")
+    raise NotAcceptable(f"audio is offered over {quoted(protocols)} only; we have {PLAIN_RTP}")
+
+
+def _pick(line: MediaLine, formats: tuple[str, ...], by_their_order: bool = False) -> tuple[int, Encoding]:
+    """The payload type and encoding to use: by our order in an answer of ours, by theirs where they answered us."""
+    usable = {
+        number: encoding
+        for number, encoding in line.encodings.items()
+        if encoding.name in formats and encoding == Encoding(encoding.name, FORMATS[encoding.name].rtp_clock_hz)
+    }
+    if not usable:
+        names = [f"{encoding.name}/{encoding.rtp_clock_hz}" for encoding in line.encodings.values()]
+        raise NotAcceptable(
+            f"no audio format in common: offered {quoted(', '.join(names) or 'none that is known')}; we have {', '.join(formats)}"
+        )
+    if by_their_order:
+        return next(iter(usable.items()))
+    return min(usable.items(), key=lambda item: formats.index(item[1].name))
+
+
+def _find(line: MediaLine, name: str, rtp_clock_hz: int) -> int:
+    """The payload type of keys or comfort noise on the clock of the audio; -1: not there."""
+    return next((number for number, encoding in line.encodings.items() if encoding == Encoding(name, rtp_clock_hz)), -1)
+
+
+def _remote_host(session: SessionDescription, line: MediaLine) -> str:
+    """Empty where the address is 0.0.0.0 or ::, so that nothing is sent."""
+    address = session.address_of(line) or ""
+    return "" if not address or ipaddress.ip_address(address).is_unspecified else address
+
+
+def _ptime_ms(line: MediaLine) -> int:
+    """Of what we send: as the far end wishes where we can, 20 ms where not, and never above its maximum."""
+    wished = line.ptime_ms if line.ptime_ms in PTIMES_MS else DEFAULT_PTIME_MS
+    limit = line.maxptime_ms or wished
+    return max((ptime for ptime in PTIMES_MS if ptime <= min(wished, limit)), default=PTIMES_MS[0])
+
+
+def _combine(one: Direction, other: Direction) -> Direction:
+    """What both allow."""
+    sends = one in ("sendrecv", "sendonly") and other in ("sendrecv", "sendonly")
+    receives = one in ("sendrecv", "recvonly") and other in ("sendrecv", "recvonly")
+    if sends:
+        return "sendrecv" if receives else "sendonly"
+    return "recvonly" if receives else "inactive"
+
+
+def _our_line(media: MediaDescription, port: int) -> MediaLine:
+    clock = FORMATS[media.format].rtp_clock_hz
+    numbers = {media.payload_type: Encoding(media.format, clock)}
+    if media.comfort_noise_payload_type >= 0:
+        numbers[media.comfort_noise_payload_type] = Encoding(COMFORT_NOISE, clock)
+    if media.dtmf_payload_type >= 0:
+        numbers[media.dtmf_payload_type] = Encoding(TELEPHONE_EVENT, clock)
+    return _audio_line(numbers, port, media.ptime_ms, media.direction)
+
+
+def _audio_line(numbers: dict[int, Encoding], port: int, ptime_ms: int, direction: Direction) -> MediaLine:
+    attributes: list[Attribute] = []
+    for number, encoding in numbers.items():
+        is_event = encoding.name == TELEPHONE_EVENT
+        attributes.append(("rtpmap", f"{number} {'telephone-event' if is_event else encoding.name}/{encoding.rtp_clock_hz}"))
+        if is_event:
+            attributes.append(("fmtp", f"{number} {EVENTS}"))
+    attributes += [("ptime", str(ptime_ms)), (direction, None)]
+    return MediaLine("audio", port, PLAIN_RTP, tuple(map(str, numbers)), None, tuple(attributes))
+
+
+def _refused(line: MediaLine) -> MediaLine:
+    """RFC 3264 6: each line of the offer has its line in the answer; port 0 refuses it."""
+    return MediaLine(line.kind, 0, line.protocol, line.formats)
+
+
+def _describe(address: str, session_id: int, version: int, lines: tuple[MediaLine, ...]) -> SessionDescription:
+    return SessionDescription("-", session_id, version, address, address, lines, name="Bellframe")

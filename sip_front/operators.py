@@ -1,0 +1,114 @@
+"""What people and programs ask of the front, and what they are shown while they watch."""
+
+import functools
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from control_plane.messages import (
+    CallChanged,
+    CallFacts,
+    Calls,
+    Done,
+    Drain,
+    Failed,
+    GetCall,
+    GetCalls,
+    GetStatus,
+    HangUp,
+    Message,
+    Originate,
+    Status,
+    Watch,
+)
+from sip_front.call import Cause
+
+if TYPE_CHECKING:
+    from sip_front.front import Front
+
+MAX_WATCHERS = 64
+
+
+class Operators:
+    def __init__(self, front: "Front") -> None:
+        self.front = front
+        self.watchers: dict[bytes, str] = {}
+        """Who watches, and which call; empty: all."""
+
+    def receive(self, identity: bytes, message: Message, now_ns: int) -> None:
+        """Answers at once. A message that nobody asks of a front is left alone: it is of another release."""
+        answer = self._answer(identity, message, now_ns)
+        if answer is not None:
+            self.front.messages.append((identity, answer))
+
+    def _answer(self, identity: bytes, message: Message, now_ns: int) -> Message | None:
+        front = self.front
+        match message:
+            case GetStatus():
+                return self._status(now_ns)
+            case GetCalls():
+                return Calls(tuple(call.facts(now_ns) for call in front.calls.values()))
+            case GetCall(call_id=call_id):
+                facts = front.calls[call_id].facts(now_ns) if call_id in front.calls else front.ended.get(call_id)
+                return Calls((facts,)) if facts else no_call(call_id)
+            case HangUp():
+                answer = self._hang_up(message, now_ns)
+                return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
+            case Originate(call_id=call_id):
+                why_not = front.originate(identity, message, now_ns)
+                return Failed(why_not) if why_not else Done(call_id)
+            case Drain():
+                front.drain()
+                return Done(f"no new calls from now on; {front.live_calls} are up")
+            case Watch(call_id=call_id):
+                if identity not in self.watchers and len(self.watchers) >= MAX_WATCHERS:
+                    return Failed(f"{MAX_WATCHERS} watch already, and no more may; end one of them")
+                self.watchers[identity] = call_id
+                front.user_agent.is_traced = True
+                return Done()
+        return None
+
+    def _status(self, now_ns: int) -> Status:
+        front = self.front
+        return Status(
+            version=version(),
+            sip=front.config.sip.listen,
+            uptime_s=(now_ns - front.started_ns) / 1e9,
+            draining=front.admission.is_draining,
+            calls=front.live_calls,
+            calls_total=front.calls_total,
+            calls_refused=front.calls_refused + front.user_agent.refused_calls,
+            peers=front.peers.facts(now_ns),
+        )
+
+    def _hang_up(self, order: HangUp, now_ns: int) -> Message:
+        call = self.front.calls.get(order.call_id)
+        if call is None:
+            return Done() if order.call_id in self.front.ended else no_call(order.call_id)
+        call.end(Cause.HANG_UP, order.cause, now_ns, status=603)
+        self.front.user_agent.deadlines.schedule(call)
+        return Done()
+
+    def show(self, message: Message, call_id: str) -> None:
+        if self.watchers:
+            self.front.messages += [(identity, message) for identity, wanted in self.watchers.items() if wanted in ("", call_id)]
+
+    def show_call(self, facts: CallFacts) -> None:
+        if self.watchers:
+            self.show(CallChanged(facts), facts.call_id)
+
+    def unreachable(self, identity: bytes) -> None:
+        """It has gone, or does not read: it is shown nothing more."""
+        if self.watchers.pop(identity, None) is not None:
+            self.front.user_agent.is_traced = bool(self.watchers)
+
+
+def no_call(call_id: str) -> Failed:
+    return Failed(f"there is no call {call_id[:80]}: `bellframe calls` lists those that are up")
+
+
+@functools.cache
+def version() -> str:
+    try:
+        return metadata.version("bellframe")
+    except metadata.PackageNotFoundError:
+        return "unknown"  # run from a tree that was never installed

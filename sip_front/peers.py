@@ -1,0 +1,87 @@
+"""Workers and bridges as the front knows them: from what they say once a second, and from their silence."""
+
+from typing import Literal, NamedTuple
+
+from control_plane.messages import Alive, PeerFacts
+
+Role = Literal["worker", "bridge"]
+SILENT_NS = 3_000_000_000  # three Alives missed: no new calls for this one
+FORGOTTEN_NS = 600_000_000_000  # a worker taken out of the configuration leaves the table in the end
+
+
+class Peer:
+    def __init__(self, alive: Alive, identity: bytes, now_ns: int) -> None:
+        self.identity, self.facts, self.heard_ns = identity, alive, now_ns
+        self.calls: set[str] = set()
+        """What the front has given it: known at once, where its own count is a second old."""
+
+    @property
+    def index(self) -> int:
+        return self.facts.index
+
+    def is_silent(self, now_ns: int) -> bool:
+        return now_ns - self.heard_ns > SILENT_NS
+
+    def has_room(self) -> bool:
+        return self.facts.role == "bridge" or len(self.calls) < self.facts.capacity
+
+
+class Heard(NamedTuple):
+    peer: Peer
+    is_new: bool
+    is_replaced: bool
+    """Another process under the same index: a bridge has lost its agents; a worker has lost nothing."""
+
+
+class Peers:
+    def __init__(self) -> None:
+        self.peers: dict[tuple[Role, int], Peer] = {}
+
+    def hear(self, alive: Alive, identity: bytes, now_ns: int) -> Heard:
+        peer = self.peers.get((alive.role, alive.index))
+        if peer is None:
+            peer = self.peers[alive.role, alive.index] = Peer(alive, identity, now_ns)
+            return Heard(peer, True, False)
+        is_replaced = peer.facts.pid != alive.pid
+        peer.identity, peer.facts, peer.heard_ns = identity, alive, now_ns
+        return Heard(peer, False, is_replaced)
+
+    def get(self, role: Role, index: int) -> Peer | None:
+        return self.peers.get((role, index))
+
+    def of(self, role: Role) -> list[Peer]:
+        return [peer for (kind, _), peer in self.peers.items() if kind == role]
+
+    def choose(self, role: Role, now_ns: int, *, but: int = -1) -> Peer | None:
+        """The one with the fewest calls among those that are heard and have room. `but`: an index that did not answer."""
+        usable = [p for p in self.of(role) if p.index != but and not p.is_silent(now_ns) and p.has_room()]
+        return min(usable, key=lambda p: (len(p.calls), p.index), default=None)
+
+    def why_none(self, role: Role, now_ns: int) -> str:
+        """For the log: why `choose` found nobody, and what helps."""
+        known = self.of(role)
+        if not known:
+            return f"503: no {role} has ever reported; look whether {'media_workers' if role == 'worker' else 'ai_bridge'} runs"
+        silent = sum(peer.is_silent(now_ns) for peer in known)
+        if silent == len(known):
+            return f"503: none of {len(known)} {role}s has been heard for {SILENT_NS // 10**9} s; look into their logs"
+        capacity = sum(peer.facts.capacity for peer in known if not peer.is_silent(now_ns))
+        return f"503: all {capacity} calls that the {role}s can carry are taken; widen media.rtp_ports or media.workers"
+
+    def prune(self, now_ns: int) -> None:
+        for key in [key for key, peer in self.peers.items() if now_ns - peer.heard_ns > FORGOTTEN_NS and not peer.calls]:
+            del self.peers[key]
+
+    def facts(self, now_ns: int) -> tuple[PeerFacts, ...]:
+        return tuple(
+            PeerFacts(
+                role=role,
+                index=index,
+                pid=peer.facts.pid,
+                generation=peer.facts.generation,
+                calls=len(peer.calls),
+                capacity=peer.facts.capacity,
+                silent_ms=max(0, (now_ns - peer.heard_ns) // 1_000_000),
+            )
+            for (role, index), peer in sorted(self.peers.items())
+        )

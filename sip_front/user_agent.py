@@ -1,0 +1,454 @@
+"""The SIP core without sockets: datagrams and time in; datagrams, events and the next deadline out.
+
+It finds the transaction, the session or the refusal that a message belongs to. State is made for an INVITE that
+may come and for requests inside its dialog; everything else is answered from the request alone (RFC 3261 8.2.7),
+so that strangers and floods leave nothing behind: one datagram out for one in, and nothing is sent again.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import NamedTuple
+
+from control_plane.errors import BellframeError
+from sip_front.admission import Admission, fold
+from sip_front.deadlines import Deadlines
+from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
+from sip_front.negotiation import Negotiation
+from sip_front.session import ALLOW, SDP, Event, Session, State, start_incoming
+from sip_front.transaction import CALLING, Cause, ClientTransaction, ServerTransaction, client_key, make_ack, server_key
+from sip_front.uri import Uri, quoted
+
+log = logging.getLogger("sip")
+Address = tuple[str, int]
+OnResponse = Callable[[Response | None, int], None]
+DEFAULT_PORT, DEFAULT_TLS_PORT = 5060, 5061
+MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
+
+
+class Trace(NamedTuple):
+    call_id: str
+    is_sent: bool
+    summary: str
+    remote: str
+
+
+class Served:
+    """A request that came, and its transaction."""
+
+    __slots__ = ("agent", "destination", "key", "request", "scheduled_ns", "session", "transaction")
+
+    def __init__(self, agent: "UserAgent", key: tuple[str, ...], request: Request, destination: Address, session: Session) -> None:
+        self.agent, self.key, self.request, self.destination, self.session = agent, key, request, destination, session
+        self.transaction = ServerTransaction(request.method)
+        self.scheduled_ns: int | None = None
+
+    @property
+    def deadline_ns(self) -> int | None:
+        return self.transaction.deadline_ns
+
+    def expire(self, now_ns: int) -> None:
+        self.transaction.expire(now_ns)
+        self.agent.flush(self)
+
+
+class Sent:
+    """A request of ours, and its transaction."""
+
+    __slots__ = ("agent", "destination", "key", "on_response", "request", "scheduled_ns", "session", "transaction")
+
+    def __init__(self, agent: "UserAgent", request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int):
+        self.agent, self.request, self.destination, self.session, self.on_response = agent, request, destination, session, on_response
+        self.key = client_key(request)
+        self.transaction = ClientTransaction(request.method, request.encode(), now_ns)
+        self.scheduled_ns: int | None = None
+
+    @property
+    def deadline_ns(self) -> int | None:
+        return self.transaction.deadline_ns
+
+    def expire(self, now_ns: int) -> None:
+        self.transaction.expire(now_ns)
+        self.agent.flush(self)
+        if self.transaction.told:
+            self.transaction.told = False
+            self.on_response(None, now_ns)
+
+
+class UserAgent:
+    """`port` is what our Via and Contact name; `local_host_towards` finds our address as that peer sees it."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        formats: tuple[str, ...],
+        port: int,
+        local_host_towards: Callable[[str], str],
+        new_call_id: Callable[[], str] = lambda: secrets.token_hex(6),
+    ) -> None:
+        self.admission, self.formats, self.port = admission, formats, port
+        self.local_host_towards, self.new_call_id = local_host_towards, new_call_id
+        self.deadlines = Deadlines()
+        self.served: dict[tuple[str, ...], Served] = {}
+        self.sent: dict[tuple[str, str], Sent] = {}
+        self.sessions: dict[tuple[str, str], Session] = {}
+        """By Call-ID and our tag."""
+        self.invites: dict[tuple[str, str, int], Served] = {}
+        """By what a merged request has in common with the first (8.2.2.2)."""
+        self.outbox: list[tuple[bytes, Address]] = []
+        self.events: list[Event] = []
+        self.traces: list[Trace] = []
+        self.is_traced = False
+        self.refused_calls = 0
+
+    # ---- from the process ------------------------------------------------------------------------------------
+
+    def receive(self, octets: bytes, source: Address, now_ns: int) -> None:
+        """One datagram. Never raises for what a far end wrote."""
+        if is_keepalive(octets):
+            return
+        try:
+            message = parse(octets)
+            if isinstance(message, Response):
+                self._receive_response(message, source, now_ns)
+            elif self.admission.may_send(source[0]) or self._is_from_callee(message, source):
+                validate(message)
+                self._receive_request(message, source, now_ns)
+            else:
+                self._refuse_stranger(message, octets, source, now_ns)
+        except BadMessage as failure:
+            self._receive_bad(failure, octets, source, now_ns)
+
+    def fail_to_send(self, octets: bytes, why: str, now_ns: int) -> None:
+        """No way leads there. An INVITE of ours fails at once (17.1.4); anything else may get through when it is repeated."""
+        sent = self.sent.get(client_key(parse(octets))) if octets.startswith(b"INVITE ") else None
+        if sent is None or sent.transaction.state is not CALLING:
+            return
+        sent.session.transport_failure = why
+        sent.transaction.step(Cause.TRANSPORT_ERROR, now_ns)
+        self.flush(sent)
+        sent.transaction.told = False
+        sent.on_response(None, now_ns)
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        return self.deadlines.next_ns
+
+    def expire(self, now_ns: int) -> None:
+        for sleeper in self.deadlines.take_due(now_ns):
+            sleeper.expire(now_ns)
+            self.deadlines.schedule(sleeper)
+
+    def take_outbox(self) -> list[tuple[bytes, Address]]:
+        outbox, self.outbox = self.outbox, []
+        return outbox
+
+    def take_events(self) -> list[Event]:
+        events, self.events = self.events, []
+        return events
+
+    def take_traces(self) -> list[Trace]:
+        traces, self.traces = self.traces, []
+        return traces
+
+    # ---- from the call ---------------------------------------------------------------------------------------
+
+    def call(self, call_id: str, to: Uri, destination: Address, caller: str) -> Session:
+        """A session of ours; `start` sends its INVITE once its media have a port."""
+        host = self.local_host_towards(destination[0])
+        session = Session(self, call_id, State.CALLING, host, destination)
+        session.negotiation = self._negotiation(host, destination[0])
+        session.local_tag, session.sip_call_id = secrets.token_hex(6), f"{secrets.token_hex(12)}@{_bracketed(host)}"
+        user = "".join(c for c in caller if c.isalnum() or c in "+-_.") or "bellframe"
+        session.invite = Request("INVITE", to._replace(headers={}).encode(), Headers())
+        session.invite.headers.lines += [
+            ("Via", self.new_via(host)),
+            ("Max-Forwards", "70"),
+            ("From", f"<sip:{user}@{_bracketed(host)}>;tag={session.local_tag}"),
+            ("To", f"<{session.invite.uri}>"),
+            ("Call-ID", session.sip_call_id),
+            ("CSeq", "1 INVITE"),
+            ("Contact", self.contact(host)),
+            ("Allow", ALLOW),
+            ("Content-Type", SDP),
+        ]
+        return session
+
+    def start(self, session: Session, now_ns: int) -> None:
+        session.invite.body = session.negotiation.offer()
+        self.sessions[session.sip_call_id, session.local_tag] = session
+        session.sent_invite = self.request(session.invite, session.peer, session, session.receive_invite_response, now_ns)
+
+    # ---- from sessions ---------------------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        self.events.append(event)
+
+    def forget(self, session: Session) -> None:
+        self.sessions.pop((session.sip_call_id, session.local_tag), None)
+
+    def respond(self, served: Served, response: Response, now_ns: int) -> bytes:
+        octets = response.encode()
+        served.transaction.respond(response.status, octets, now_ns)
+        self.flush(served)
+        return octets
+
+    def refuse(self, served: Served, status: int, why: str, now_ns: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """A request inside a call, which goes on."""
+        self._log_refusal(f"{status}: {why}", served.session.peer, now_ns, is_call=False)
+        self.respond(served, make_response(served.request, status, headers=headers), now_ns)
+
+    def request(self, request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int) -> Sent:
+        sent = Sent(self, request, destination, session, on_response, now_ns)
+        self.sent[sent.key] = sent
+        self.flush(sent)
+        return sent
+
+    def abandon(self, sent: Sent) -> None:
+        """No response is awaited any more; one that comes is ignored."""
+        self.sent.pop(sent.key, None)
+        sent.transaction.timers.clear()
+        sent.transaction.deadline_ns = None
+
+    def send_response(self, octets: bytes, session: Session) -> None:
+        self.send(octets, session.reply_to, session)
+
+    def send(self, octets: bytes, destination: Address, session: Session) -> None:
+        self.outbox.append((octets, destination))
+        if self.is_traced:
+            self.traces.append(Trace(session.call_id, True, summarize(octets), f"{destination[0]}:{destination[1]}"))
+
+    def flush(self, owner: Served | Sent) -> None:
+        """Send what a transaction wants sent, forget it when it is over, wake it when it is due."""
+        transaction = owner.transaction
+        if transaction.outbox:
+            for octets in transaction.take_outbox():
+                self.send(octets, owner.destination, owner.session)
+        if transaction.is_over:
+            if isinstance(owner, Sent):
+                self.sent.pop(owner.key, None)
+            else:
+                self.served.pop(owner.key, None)
+                if owner.request.method == "INVITE":
+                    self.invites.pop(_merge_key(owner.request), None)
+        else:
+            self.deadlines.schedule(owner)
+
+    def new_via(self, host: str) -> str:
+        return f"SIP/2.0/UDP {_bracketed(host)}:{self.port};branch={MAGIC_COOKIE}{secrets.token_hex(8)};rport"
+
+    def contact(self, host: str) -> str:
+        return f"<sip:bellframe@{_bracketed(host)}:{self.port}>"
+
+    def capabilities(self) -> tuple[tuple[str, str], ...]:
+        return (("Allow", ALLOW), ("Accept", SDP), ("Supported", ""))
+
+    def address_of(self, uri: Uri) -> Address | None:
+        """None: a name. It is not looked up here: the peer is where its messages come from."""
+        host = uri.host.strip("[]")
+        if fold(host) is None or uri.port == 0:
+            return None
+        return host, uri.port or (DEFAULT_TLS_PORT if uri.scheme == "sips" else DEFAULT_PORT)
+
+    @property
+    def awaited(self) -> int:
+        """Requests of ours that have no final answer yet."""
+        return sum(1 for sent in self.sent.values() if sent.session.state is State.ENDING)
+
+    # ---- what came ----------------------------------------------------------------------------------------------
+
+    def _receive_response(self, response: Response, source: Address, now_ns: int) -> None:
+        sent = self.sent.get(client_key(response))
+        if sent is None:
+            return  # a repeat for a transaction that is over, or made up
+        validate(response)
+        self._trace_received(sent.session, f"{response.status} {response.reason} ({sent.request.method})", source)
+        is_failed_invite = sent.request.method == "INVITE" and response.status >= 300
+        sent.transaction.receive(response.status, now_ns, make_ack(sent.request, response).encode() if is_failed_invite else b"")
+        self.flush(sent)
+        if sent.transaction.told:
+            sent.transaction.told = False
+            sent.on_response(response, now_ns)
+
+    def _receive_request(self, request: Request, source: Address, now_ns: int) -> None:
+        key = server_key(request)  # of what came: rport is not there yet
+        served = self.served.get(key)
+        destination = mark_received(request, source)
+        if served is not None and request.method != "CANCEL":
+            self._trace_received(served.session, request.method, source)
+            served.transaction.receive(request.method, now_ns)
+            self.flush(served)
+            if served.transaction.told:  # the ACK of a 2xx, with the branch of its INVITE
+                served.transaction.told = False
+                served.session.receive_ack(request, now_ns)
+            return
+        tag = request.to.tag
+        if request.method == "CANCEL":
+            self._receive_cancel(request, key, destination, now_ns)
+        elif tag:
+            self._receive_in_dialog(request, key, tag, source, destination, now_ns)
+        elif request.method != "ACK":
+            self._receive_new(request, key, source, destination, now_ns)
+
+    def _receive_cancel(self, request: Request, key: tuple[str, ...], destination: Address, now_ns: int) -> None:
+        served = self.served.get((*key[:2], "INVITE", *key[3:]))
+        if served is None:
+            self._log_refusal("481: CANCEL for a call that we do not have", destination, now_ns, is_call=False)
+            self._reply(request, 481, destination)
+            return
+        self._trace_received(served.session, "CANCEL", destination)
+        self._reply(request, 200, destination, to_tag=served.session.local_tag)
+        served.session.receive_cancel(now_ns)
+
+    def _receive_in_dialog(
+        self, request: Request, key: tuple[str, ...], tag: str, source: Address, destination: Address, now_ns: int
+    ) -> None:
+        session = self.sessions.get((request.call_id, tag))
+        if session is None:
+            if request.method != "ACK":
+                self._log_refusal(f"481: {request.method} for a call that we do not have", source, now_ns, is_call=False)
+                self._reply(request, 481, destination)
+            return
+        self._trace_received(session, request.method, source)
+        if request.method == "ACK":
+            session.receive_ack(request, now_ns)
+            return
+        refusal = self._why_not_understood(request)
+        if refusal:
+            self._log_refusal(refusal[2], source, now_ns, is_call=False)
+            self._reply(request, refusal[0], destination, refusal[1])
+            return
+        served = self.served[key] = Served(self, key, request, destination, session)
+        session.receive_request(served, now_ns)
+
+    def _receive_new(self, request: Request, key: tuple[str, ...], source: Address, destination: Address, now_ns: int) -> None:
+        """Outside of a dialog, in the order of 8.2. Max-Forwards 0 has arrived like any other (RFC 4475 3.3.11: 483 is for proxies)."""
+        if request.method == "OPTIONS":
+            refusal = self.admission.is_draining
+            headers = (("Retry-After", str(self.admission.drain_seconds)),) if refusal else self.capabilities()
+            self._reply(request, 503 if refusal else 200, destination, headers)
+        elif request.method == "BYE" or request.method == "INFO":
+            self._log_refusal(f"481: {request.method} for a call that we do not have", source, now_ns, is_call=False)
+            self._reply(request, 481, destination)
+        elif request.method != "INVITE":
+            self._log_refusal(f"405: {request.method} is not for us", source, now_ns, is_call=False)
+            self._reply(request, 405, destination, (("Allow", ALLOW),))
+        elif _merge_key(request) in self.invites:
+            self._log_refusal("482: the same INVITE came twice on different ways; a proxy before us forks it to us", source, now_ns)
+            self._reply(request, 482, destination)
+        else:
+            self._receive_invite(request, key, source, destination, now_ns)
+
+    def _receive_invite(self, request: Request, key: tuple[str, ...], source: Address, destination: Address, now_ns: int) -> None:
+        misunderstood = self._why_not_understood(request)
+        if misunderstood:
+            self._log_refusal(misunderstood[2], source, now_ns)
+            self._reply(request, misunderstood[0], destination, misunderstood[1])
+            return
+        refusal = self.admission.refuse_call(now_ns)
+        if refusal:
+            self._log_refusal(refusal.text, source, now_ns)
+            self._reply(request, refusal.status, destination, refusal.headers)
+            return
+        host = self.local_host_towards(source[0])
+        session = Session(self, self.new_call_id(), State.INCOMING, host, source)
+        served = Served(self, key, request, destination, session)
+        start_incoming(session, served, secrets.token_hex(6))
+        session.negotiation = self._negotiation(host, source[0])
+        self.served[key] = self.invites[_merge_key(request)] = served
+        self.sessions[request.call_id, session.local_tag] = session
+        self._trace_received(session, "INVITE", source)
+        self.respond(served, make_response(request, 100), now_ns)
+        self.tell(Event("invited", session))
+
+    def _why_not_understood(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...], str] | None:
+        """Require, and bodies (8.2.2.3, 8.2.3): status, headers, reason."""
+        required = request.headers.get_all("Require") if "Require" in request.headers else []
+        if required:
+            names = ", ".join(required)
+            return 420, (("Unsupported", names),), f"420: the caller insists on {quoted(names)}, which we lack; make it optional there"
+        if request.method == "INVITE" and request.body:
+            kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+            if kind != SDP or "Content-Encoding" in request.headers:
+                return 415, (("Accept", SDP),), f"415: an INVITE with a body of {quoted(kind or 'no type')}; we read {SDP} only"
+        return None
+
+    # ---- what is refused -------------------------------------------------------------------------------------
+
+    def _is_from_callee(self, request: Request, source: Address) -> bool:
+        """Whom we called may end the call, whatever sip.allow says of callers."""
+        session = self.sessions.get((request.call_id, request.to.tag or ""))
+        return session is not None and session.peer[0] == source[0]
+
+    def _refuse_stranger(self, request: Request, octets: bytes, source: Address, now_ns: int) -> None:
+        refusal = self.admission.refuse_stranger(source[0])
+        self._log_refusal(refusal.text, source, now_ns, is_call=request.method == "INVITE")
+        if request.method != "ACK":
+            mark_received(request, source)
+            response = make_response(request, refusal.status).encode()
+            if len(response) <= MAX_REPLY_FACTOR * len(octets):
+                self.outbox.append((response, source))
+
+    def _receive_bad(self, failure: BadMessage, octets: bytes, source: Address, now_ns: int) -> None:
+        request = failure.request
+        try:
+            if request is not None and not self.admission.may_send(source[0]):
+                self._refuse_stranger(request, octets, source, now_ns)
+                return
+            self._log_refusal(f"{failure.status}: a message that is not valid SIP: {failure}", source, now_ns, is_call=False)
+            if request is not None and request.method != "ACK":
+                self._reply(request, failure.status, mark_received(request, source))
+        except BellframeError:
+            return  # not even its Via can be read: there is nobody to answer
+
+    def _reply(
+        self, request: Request, status: int, destination: Address, headers: tuple[tuple[str, str], ...] = (), to_tag: str | None = None
+    ) -> None:
+        """From the request alone, so that a repeat gets the same (8.2.7)."""
+        self.outbox.append((make_response(request, status, headers=headers, to_tag=to_tag).encode(), destination))
+
+    def _log_refusal(self, text: str, source: Address, now_ns: int, is_call: bool = True) -> None:
+        self.refused_calls += is_call
+        if self.admission.is_worth_a_line(source[0], text[:3], now_ns):
+            log.warning("refused %s:%d with %s", source[0], source[1], text)
+
+    def _trace_received(self, session: Session, summary: str, source: Address) -> None:
+        if self.is_traced:
+            self.traces.append(Trace(session.call_id, False, summary, f"{source[0]}:{source[1]}"))
+
+    def _negotiation(self, address: str, remote_host: str) -> Negotiation:
+        remote = fold(remote_host)
+        return Negotiation(self.formats, address, allow_loopback=remote is not None and remote.is_loopback)
+
+
+def mark_received(request: Request, source: Address) -> Address:
+    """Write into the top Via where the request came from, and say where its response goes (18.2.1, 18.2.2, RFC 3581).
+
+    Raises BadMessage if the Via cannot be read.
+    """
+    via = request.top_via
+    host, port = source
+    if "rport" in via.params:
+        via = via.with_param("received", host).with_param("rport", str(port))
+        request.headers.replace_first("Via", via.encode())
+        return source
+    if via.host.strip("[]") != host:
+        request.headers.replace_first("Via", via.with_param("received", host).encode())
+    return host, via.port or DEFAULT_PORT
+
+
+def summarize(octets: bytes) -> str:
+    """'INVITE' or '200 OK (INVITE)', for people who watch. Of messages that we wrote."""
+    first, _, rest = octets.partition(b"\r\n")
+    if not first.startswith(b"SIP/2.0 "):
+        return first.partition(b" ")[0].decode("ascii", "replace")
+    method = rest.partition(b"CSeq: ")[2].partition(b"\r\n")[0].rpartition(b" ")[2]
+    return f"{first[8:].decode('utf-8', 'replace')} ({method.decode('ascii', 'replace')})"
+
+
+def _merge_key(request: Request) -> tuple[str, str, int]:
+    return request.call_id, request.from_.tag or "", request.cseq[0]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

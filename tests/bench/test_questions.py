@@ -1,0 +1,64 @@
+"""Every question of the benchmarks can be asked, timed and drawn. Nothing is measured here: that takes minutes and a quiet machine."""
+
+import ast
+import importlib
+import importlib.util
+import pathlib
+from typing import Any
+
+import pytest
+
+from bench import picture
+from bench.__main__ import QUESTIONS, show
+
+BENCH = pathlib.Path(picture.__file__).parent
+PERCENTILES_MS = {50: 21.4, 99: 30.2, 100: 33.9}
+STEP = {
+    "calls": 100, "cpu_us": 9.5, "core_percent": 9.6, "lost": 0, "sent_late": 0, "heard_late": 0, "longest_gap_ms": 21.0,
+    "round_trip_ms": PERCENTILES_MS, "generator_late_ms": 0.4, "memory_mb": 140.0, "bare_us": 6.5, "ratio": 1.46,
+    "disturbance_ms": [0.4, 0.6],
+}
+SPEECH = {"heard": "25 of 25", "from_first_packet_ms": PERCENTILES_MS, "from_telling_packet_ms": PERCENTILES_MS}
+ANSWERS: dict[str, Any] = {  # as recorded once, shortened
+    "ring_hop": {"hop_us": {"publish, read_at": 0.11, "try_say, try_take": 0.09}, "wake_up_us": {"p50": 12.0, "p99": 48.0, "p99.9": 90.0}},
+    "frame_cost": {name: {"decode": 0.06, "encode": 0.3, "packet -> ring": 0.5} for name in ("PCMU", "PCMA")},
+    "packet_to_agent": {n: {"p50": 60.0, "p99": 410.0, "worst": 900.0} for n in (1, 100)},
+    "interruption": {"loud": SPEECH, "soft": SPEECH},
+    "takeover": {"calls": 200, "kills": 10, "lost": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64}},
+    "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
+}
+
+
+def test_every_question_has_its_picture_and_its_answer_here() -> None:
+    assert set(picture.PICTURES) == set(QUESTIONS) == set(ANSWERS)
+
+
+def test_whoever_can_answer_is_asked() -> None:
+    able = {path.stem for path in BENCH.glob("*.py") if "answer" in names_of(path)}
+    assert able == set(QUESTIONS)
+
+
+def names_of(path: pathlib.Path) -> set[str]:
+    """What the module defines at its top."""
+    body = ast.parse(path.read_text()).body
+    assigned = {target.id for node in body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)}
+    return assigned | {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_can_be_asked_alone_and_by_pytest_benchmark(name: str) -> None:
+    module = importlib.import_module(f"bench.{name}")
+    assert callable(module.answer) and (module.__doc__ or "").count("?"), "says what it asks"
+    timed = getattr(module, f"test_{name}")
+    assert timed.__code__.co_varnames[: timed.__code__.co_argcount] == ("benchmark",)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_answer_is_drawn_and_read(name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show(ANSWERS[name])
+    assert capsys.readouterr().out
+    if importlib.util.find_spec("matplotlib") is None:
+        assert picture.draw(name, ANSWERS[name], tmp_path / "picture.png") is None
+        pytest.skip("matplotlib is not installed: no picture")
+    drawn = picture.draw(name, ANSWERS[name], tmp_path / "picture.png")
+    assert drawn is not None and drawn.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,45 @@
+"""What every test may use: the programs of other people that it needs, and the marks that folders carry."""
+
+import os
+import pathlib
+import shutil
+
+import pytest
+
+KERNEL_FOLDERS = ("shm", "media_workers")
+PEERS = {
+    # program       Debian package
+    "sipp": "sip-tester",
+    "baresip": "baresip-core",
+    "tshark": "tshark",
+    "ip": "iproute2",
+    "tmux": "tmux",
+    "systemd-analyze": "systemd",
+}
+
+
+def require_peer(name: str) -> str:
+    """The path of a program that somebody else wrote. Skips the test without it; with BELLFRAME_REQUIRE_PEERS=1 fails it."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if path:
+        return path
+    remedy = f"{name} is not installed: apt-get install {PEERS.get(name, name)}"
+    if os.environ.get("BELLFRAME_REQUIRE_PEERS") == "1":
+        pytest.fail(remedy)
+    pytest.skip(remedy)
+
+
+@pytest.fixture(name="require_peer")
+def _require_peer() -> object:
+    """`require_peer` for tests that take it as a fixture."""
+    return require_peer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    is_interpreted = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    here = pathlib.Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in KERNEL_FOLDERS:
+            item.add_marker(pytest.mark.kernel)
+        if is_interpreted and item.get_closest_marker("compiled"):
+            item.add_marker(pytest.mark.skip(reason="needs compiled code"))

@@ -1,0 +1,52 @@
+"""What the configuration refuses: values that the types allow and the server cannot work with."""
+
+import math
+import operator
+import pathlib
+
+import msgspec
+import pytest
+
+from control_plane import config
+from control_plane.config import LIMITS, Config
+from control_plane.errors import ConfigurationError
+
+
+def with_value(setting: str, value: float) -> Config:
+    section, _, field = setting.partition(".")
+    return msgspec.convert({section: {field: value}, "media": {"workers": 1} | ({field: value} if section == "media" else {})}, Config)
+
+
+@pytest.mark.parametrize(("setting", "low", "high", "remedy"), LIMITS, ids=lambda value: value if "." in str(value) else "")
+def test_a_number_out_of_its_limits_is_refused_with_the_remedy(setting: str, low: float, high: float, remedy: str) -> None:
+    default = operator.attrgetter(setting)(Config())
+    outside = (low - 1, -1, high + 1) if isinstance(default, int) else (low - 0.01, -1.0, high + 1.0, math.nan, math.inf, -math.inf)
+    for value in outside:
+        with pytest.raises(ConfigurationError) as refused:
+            config.check(with_value(setting, value))
+        assert str(refused.value) == f"{setting}: {value} is not from {low} to {high}; {remedy}"
+    for value in (low, default, high):
+        config.check(with_value(setting, value))
+
+
+def test_every_number_has_its_limits() -> None:
+    numbers = {
+        f"{section}.{name}"
+        for section in ("sip", "media", "bridge")
+        for name in getattr(Config(), section).__struct_fields__
+        if isinstance(getattr(getattr(Config(), section), name), int | float)
+    }
+    assert numbers == {setting for setting, *_ in LIMITS}
+
+
+@pytest.mark.parametrize("cores", ["5-2", "0-99999999999", "1,,2", "a"])
+def test_cores_that_are_none_are_refused(cores: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"media\.cores"):
+        config.check(Config(media=config.Media(cores=cores, workers=2)))
+
+
+def test_a_file_with_nan_is_refused_with_its_name(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "bellframe.toml"
+    file.write_text("[sip]\ndrain_seconds = nan\n")
+    with pytest.raises(ConfigurationError, match=r"bellframe\.toml: sip\.drain_seconds: nan is not from 0 to"):
+        config.load(file)

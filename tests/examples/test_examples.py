@@ -1,0 +1,102 @@
+"""Every example runs, on real rings, as its page says."""
+
+import asyncio
+import pathlib
+
+import numpy as np
+import pytest
+
+from ai_bridge.loader import load
+from control_plane.messages import HangUp, Noted
+from shm.layout import SPEECH_FLAG
+from tests.ai_bridge.line import tone
+from tests.ai_bridge.scene import stage
+
+EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+
+def test_every_example_names_an_agent_that_loads():
+    for path in EXAMPLES.glob("*.py"):
+        reference = path.read_text().partition("--agent ")[2].split()[0]
+        assert reference.partition(":")[0] == path.stem and load(reference)
+
+
+def test_ten_lines(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("ten_lines:Parrot")
+            line.caller_says(tone(1_600))
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].queued_ms == 1_200)
+            line.tick(60)
+            assert not line.heard()[:8_000].any() and np.array_equal(line.heard()[8_000:], tone(1_600))
+
+    asyncio.run(scenario())
+
+
+def test_barge_in(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("barge_in:Storyteller")
+            await scene.until(lambda: bridge.calls["a"].is_speaking)
+            line.tick(37)
+            line.caller_says(tone(160), flags=SPEECH_FLAG)
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].turn == 1)
+
+            def after(told):
+                line.tick()
+                scene.ring()
+                return scene.of(told)
+
+            await scene.until(lambda: after(Noted))
+            assert (scene.of(Noted)[0].text, scene.of(Noted)[0].values) == ("interrupted", {"heard_ms": 740.0})
+            await scene.until(lambda: after(HangUp))
+            assert line.turns[:37] == [0] * 37 and set(line.turns[37:]) == {1} and line.turns.count(1) == 50
+
+    asyncio.run(scenario())
+
+
+def test_keys(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("keys:Keys")
+            await scene.until(lambda: bridge.calls["a"].queued_ms == 900)
+            line.tick(3)
+            line.caller_presses("1")
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].turn == 1 and bridge.calls["a"].queued_ms == 300)
+            line.caller_presses("#")
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].turn == 2 and bridge.calls["a"].queued_ms == 300)
+            assert not scene.of(HangUp)
+            for played in range(1, 16):  # the first tick drops what older turns left in the ring; then the bridge goes on filling it
+                line.tick(1)
+                scene.ring()
+                await scene.until(lambda played=played: played == 15 or line.is_waiting())
+            await scene.until(lambda: scene.of(HangUp))
+            assert line.turns == [0] * 3 + [2] * 15
+
+    asyncio.run(scenario())
+
+
+def test_batch(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            quiet, loud = await scene.call("batch:Loudness", "quiet", 0), await scene.call("batch:Loudness", "loud", 1)
+            for _ in range(20):
+                quiet.caller_says(np.full(160, 10, np.int16))
+                loud.caller_says(np.full(160, 20_000, np.int16))
+            scene.ring()
+            await scene.until(lambda: [c.queued_ms for c in bridge.calls.values()] == [400, 400])
+            await scene.until(lambda: scene.of(Noted))
+            assert [n.call_id for n in scene.of(Noted)] == ["loud"]
+            loud.tick(1)
+            assert (loud.heard() == 10_000).all()
+
+    asyncio.run(scenario())

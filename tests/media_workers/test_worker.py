@@ -1,0 +1,141 @@
+"""What a worker does between its cycles: obeys, tells, keeps house. Its cycle and its death: test_duty_cycle.py, test_keeper.py."""
+
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from control_plane.channel import Switchboard
+from control_plane.config import Config, Media
+from control_plane.messages import (
+    Alive,
+    CloseMedia,
+    MediaClosed,
+    MediaDescription,
+    MediaOpened,
+    MediaRefused,
+    MediaSilent,
+    MediaUpdated,
+    Message,
+    OpenMedia,
+    UpdateMedia,
+)
+from media_workers.worker import MediaWorker
+from shm.counters import WORKER
+from tests.media_workers.call_under_test import SECOND
+from tests.media_workers.line import LoopbackWorker
+
+PCMU = MediaDescription("PCMU", 0, "127.0.0.1", 4000)
+
+
+class Scene:
+    """A worker in this process, and the front that it talks to."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.context = zmq.Context()
+        self.front = Switchboard(self.context, directory)
+        self.loopback = LoopbackWorker(2)
+        media = Media(port_quiet_seconds=0.0, silent_seconds_at_start=5.0, silent_seconds=7.0)
+        self.worker = MediaWorker(self.loopback.views, 0, 2, Config(media=media, runtime_directory=str(directory)), 3, self.loopback.epoll)
+
+    def told(self, count: int = 1, wait_ms: int = 1000) -> list[Message]:
+        """Messages that reach the front, within a second."""
+        found: list[Message] = []
+        while len(found) < count and self.front.socket.poll(wait_ms):
+            found += [message for _, message in self.front.receive()]
+        return found
+
+    def close(self) -> None:
+        self.loopback.close()
+        self.worker.epoll.close()
+        self.worker.channel.close()
+        self.front.close()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture(name="scene")
+def _scene() -> Iterator[Scene]:
+    with tempfile.TemporaryDirectory(prefix="bf-") as directory:  # short: a Unix socket's path has 107 octets
+        scene = Scene(pathlib.Path(directory))
+        yield scene
+        scene.close()
+
+
+def obey(scene: Scene, message: Message) -> Message | None:
+    return scene.worker._obey(message, time.monotonic_ns())
+
+
+def test_it_introduces_itself_and_says_how_many_calls_it_can_take(scene: Scene) -> None:
+    obey(scene, OpenMedia("a", 0, PCMU))
+    scene.worker._introduce()
+    assert scene.told() == [Alive("worker", 0, os.getpid(), 0, 1, 2)]
+    assert scene.loopback.total("pid") == os.getpid() and scene.loopback.total("core") == 3
+
+
+def test_an_order_to_open_is_answered_with_row_and_port_the_same_when_repeated(scene: Scene) -> None:
+    opened = obey(scene, OpenMedia("a", 0, PCMU))
+    assert isinstance(opened, MediaOpened) and obey(scene, OpenMedia("a", 0, PCMU)) == opened
+    call = scene.loopback.views.calls[opened.row]
+    assert (opened.call_id, opened.generation, opened.rtp_port, opened.sample_rate_hz) == ("a", call["generation"], call["rtp_port"], 8000)
+
+
+def test_what_it_cannot_do_it_refuses_with_the_reason(scene: Scene) -> None:
+    for name in ("a", "b"):
+        obey(scene, OpenMedia(name, 0, PCMU))
+    refused = obey(scene, OpenMedia("c", 0, PCMU))
+    assert isinstance(refused, MediaRefused) and "no free RTP port" in refused.why
+    refused = obey(scene, OpenMedia("c", 0, MediaDescription("OPUS", 96)))
+    assert isinstance(refused, MediaRefused) and "OPUS" in refused.why
+
+
+def test_an_update_is_confirmed_and_one_of_nobody_refused(scene: Scene) -> None:
+    obey(scene, OpenMedia("a", 0, PCMU))
+    assert obey(scene, UpdateMedia("a", PCMU)) == MediaUpdated("a")
+    assert isinstance(obey(scene, UpdateMedia("b", PCMU)), MediaRefused)
+    assert isinstance(obey(scene, UpdateMedia("a", MediaDescription("PCMU", 0, ptime_ms=17))), MediaRefused)
+
+
+def test_closing_is_answered_with_the_counters_and_twice_with_none(scene: Scene) -> None:
+    obey(scene, OpenMedia("a", 0, PCMU))
+    closed = obey(scene, CloseMedia("a"))
+    assert isinstance(closed, MediaClosed) and closed.counters["lost"] == 0
+    assert obey(scene, CloseMedia("a")) == MediaClosed("a", {})
+
+
+def test_what_is_no_order_is_left_alone(scene: Scene) -> None:
+    assert obey(scene, MediaUpdated("a")) is None
+
+
+def test_orders_over_the_wire_are_obeyed_in_order(scene: Scene) -> None:
+    scene.worker._introduce()
+    (introduction,) = scene.told()
+    assert isinstance(introduction, Alive)
+    for message in (OpenMedia("a", 0, PCMU), UpdateMedia("a", PCMU), CloseMedia("a")):
+        assert scene.front.send(b"worker-0", message)
+    deadline, answers = time.monotonic() + 5, list[Message]()
+    while len(answers) < 3 and time.monotonic() < deadline:
+        scene.worker._answer()
+        answers += scene.told(wait_ms=20)
+    assert [type(answer) for answer in answers] == [MediaOpened, MediaUpdated, MediaClosed]
+
+
+def test_house_is_kept_ports_are_freed_and_silent_far_ends_told(scene: Scene) -> None:
+    obey(scene, OpenMedia("a", 0, PCMU))
+    obey(scene, OpenMedia("b", 0, PCMU))
+    obey(scene, CloseMedia("b"))
+    scene.worker._keep_house(time.monotonic_ns() + 6 * SECOND)
+    (told,) = scene.told()
+    assert isinstance(told, MediaSilent) and told.call_id == "a" and 6_000 <= told.silent_ms < 7_000
+    assert isinstance(obey(scene, OpenMedia("c", 0, PCMU)), MediaOpened)
+
+
+def test_the_front_being_away_holds_nobody_up(scene: Scene) -> None:
+    scene.front.close()
+    for _ in range(100):
+        scene.worker._introduce()
+    assert isinstance(obey(scene, OpenMedia("a", 0, PCMU)), MediaOpened)
+    assert scene.loopback.views.totals[0, WORKER["calls_open"]] == 1

@@ -1,0 +1,68 @@
+"""Where machine code is kept, and when it is made anew."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from shm import jit
+from shm.jit import cache_directory, njit
+
+ROOT = pathlib.Path(jit.__file__).parent.parent
+
+
+@pytest.fixture(name="tree")
+def _tree(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A copy of the sources that hold kernels, which a test may change."""
+    root = pathlib.Path(jit.__file__).parent.parent
+    for folder in ("shm", "media_workers"):
+        shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(jit, "__file__", str(tmp_path / "shm" / "jit.py"))
+    return tmp_path
+
+
+def append(path: pathlib.Path, line: str) -> None:
+    path.write_text(path.read_text() + line)
+
+
+def test_a_changed_kernel_of_any_file_gets_a_new_folder(tree: pathlib.Path) -> None:
+    before = cache_directory()
+    assert cache_directory() == before
+    append(tree / "media_workers" / "rtp.py", "# changed\n")
+    assert cache_directory() != before
+
+
+def test_a_changed_layout_gets_a_new_folder_though_it_holds_no_kernel(tree: pathlib.Path) -> None:
+    before = cache_directory()
+    append(tree / "shm" / "layout.py", "# changed\n")
+    assert cache_directory() != before
+
+
+def test_a_file_without_kernels_does_not_compile_anything_anew(tree: pathlib.Path) -> None:
+    before = cache_directory()
+    (tree / "media_workers" / "notes.py").write_text("TEXT = 'nothing compiled here'\n")
+    assert cache_directory() == before
+
+
+def test_the_service_managers_cache_directory_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/srv/xdg")
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+    assert cache_directory().parent == pathlib.Path("/srv/xdg/bellframe")
+    monkeypatch.setenv("CACHE_DIRECTORY", "/srv/first:/srv/second")
+    assert cache_directory().parent == pathlib.Path("/srv/first")
+
+
+def test_kernels_are_kept_there_whoever_loaded_numba_first() -> None:
+    """Beside the sources they would outlive a change in what they call."""
+    code = "import numba; from shm import ring, jit; print(numba.config.CACHE_DIR == str(jit.cache_directory()))"
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
+    assert result.stdout == "True\n"
+
+
+
+def test_kernels_are_nopython_without_the_gil_and_exact() -> None:
+    assert njit.keywords == {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}

@@ -1,0 +1,479 @@
+"""The core as a phone sees it, in simulated time."""
+
+import logging
+
+import pytest
+
+from control_plane.messages import Originate, UpdateMedia
+from sip_front.message import Request, Response, parse
+from sip_front.user_agent import mark_received, summarize
+from tests.sip_front.simulation import CALLER, SERVER, STRANGER, Machine, Network, Phone
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def machine(network: Network) -> Machine:
+    return Machine(network)
+
+
+@pytest.fixture
+def phone(network: Network, machine: Machine) -> Phone:
+    return Phone(network)
+
+
+def only(messages: list[Request | Response]) -> Response:
+    assert len(messages) == 1 and isinstance(messages[0], Response), messages
+    return messages[0]
+
+
+def test_a_call_is_answered_and_ends(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    assert phone.statuses() == [100, 180, 200] and machine.states == ["UP"]
+    ok = phone.got[-1]
+    assert ok.body and ok.headers.get("Content-Type") == "application/sdp" and ok.contact is not None
+    assert ok.contact.uri == f"sip:bellframe@{SERVER}:5060"
+    assert only(phone.request("BYE")).status == 200
+    assert machine.states == [] and not machine.front.user_agent.sessions
+
+
+def test_nothing_is_left_behind_once_all_timers_have_fired(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.call()
+    phone.request("BYE")
+    network.run(60)
+    agent = machine.front.user_agent
+    assert not agent.served and not agent.sent and not agent.sessions and not agent.invites and not machine.front.calls
+    assert not agent.deadlines.heap
+
+
+# ---- received, rport ---------------------------------------------------------------------------------------------
+
+
+def test_a_response_goes_where_the_request_came_from_if_rport_is_there(machine: Machine, phone: Phone) -> None:
+    text = (
+        "OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bKo;rport\r\n"
+        "Via: SIP/2.0/UDP 10.0.0.2;branch=z9hG4bKp\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:100@192.0.2.1>\r\nCall-ID: o\r\n"
+        "CSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\n\r\n"
+    )
+    phone.send(text, port=34567)
+    phone.network.run()
+    via = phone.got[0].headers.get_all("Via")
+    assert machine.datagrams[-1][1] == (CALLER, 34567)
+    assert "received=192.0.2.10" in via[0] and "rport=34567" in via[0] and via[1] == "SIP/2.0/UDP 10.0.0.2;branch=z9hG4bKp"
+
+
+def test_without_rport_it_goes_to_the_port_that_the_via_names() -> None:
+    request = parse(b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP trunk.example.com:5070;branch=z9hG4bKo\r\n\r\n")
+    assert isinstance(request, Request)
+    assert mark_received(request, ("192.0.2.10", 9999)) == ("192.0.2.10", 5070)
+    assert request.headers.get("Via") == "SIP/2.0/UDP trunk.example.com:5070;branch=z9hG4bKo;received=192.0.2.10"
+
+
+def test_record_route_is_given_back_and_followed(machine: Machine, phone: Phone, network: Network) -> None:
+    proxy = Phone(network, "192.0.2.99")
+    phone.call(headers="Record-Route: <sip:192.0.2.99;lr>\r\n")
+    assert phone.got[-1].headers.get_all("Record-Route") == ["<sip:192.0.2.99;lr>"]
+    machine.front.hang_up_all("test", network.now_ns)
+    machine.pump()
+    network.run()
+    bye = proxy.requests("BYE")[0]
+    assert bye.uri == f"sip:me@{CALLER}:5060" and bye.headers.get_all("Route") == ["<sip:192.0.2.99;lr>"]
+
+
+def test_behind_a_nat_requests_go_to_where_the_invite_came_from(machine: Machine, network: Network) -> None:
+    phone = Phone(network)
+    private = phone.sdp()
+    text = (
+        "INVITE sip:100@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.5:5060;branch=z9hG4bKn;rport\r\nFrom: <sip:a@10.0.0.5>;tag=1\r\n"
+        "To: <sip:100@192.0.2.1>\r\nCall-ID: n\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContact: <sip:a@10.0.0.5:5060>\r\n"
+        f"Content-Type: application/sdp\r\nContent-Length: {len(private)}\r\n\r\n{private}"
+    )
+    phone.send(text, port=40123)
+    network.run()
+    ack = text.partition("Content-Type")[0].replace("INVITE", "ACK").replace("bKn", "bKa")
+    ack = ack.replace("To: <sip:100@192.0.2.1>", f"To: <sip:100@192.0.2.1>;tag={phone.to_tag}")
+    phone.send(ack + "Content-Length: 0\r\n\r\n", port=40123)
+    network.run()
+    assert machine.states == ["UP"]
+    machine.front.hang_up_all("test", network.now_ns)
+    machine.pump()
+    assert machine.datagrams[-1][0].startswith(b"BYE sip:a@10.0.0.5:5060") and machine.datagrams[-1][1] == (CALLER, 40123)
+
+
+# ---- retransmission ----------------------------------------------------------------------------------------------
+
+
+def test_a_200_is_repeated_until_the_ack(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.invite(run_s=3.6)
+    assert phone.statuses() == [100, 180, 200, 200, 200, 200], "at 0, 0.5, 1.5 and 3.5 s"
+    phone.request("ACK")
+    network.run(40)
+    assert phone.statuses().count(200) == 4 and machine.states == ["UP"]
+
+
+def test_a_200_that_nobody_acknowledges_ends_with_bye(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.invite(run_s=33)
+    assert phone.statuses().count(200) == 11 and len(phone.requests("BYE")) >= 1
+    assert machine.last_cause == "the far end never acknowledged our 200"
+
+
+def test_a_repeated_invite_is_one_call(machine: Machine, phone: Phone) -> None:
+    machine.silent.add(b"bridge-0")
+    machine.silent.add(b"bridge-1")
+    phone.invite(cseq=1)
+    phone.invite(cseq=1, tag="")
+    assert phone.statuses() == [100, 180, 180] and len(machine.states) == 1
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_call_is_answered_and_ended_over_a_lossy_link(seed: int) -> None:
+    network = Network(loss=0.2, delay_ms=40, seed=seed)
+    caller, server = Machine(network, CALLER), Machine(network)
+    caller.tell(b"operator", Originate("out", f"sip:100@{SERVER}", "echo"))
+    assert network.run_until(lambda: caller.states == ["UP"] and server.states == ["UP"], within_s=32)
+    for call in list(caller.front.calls.values()):
+        call.session.hang_up("enough", network.now_ns)
+    caller.pump()
+    assert network.run_until(lambda: not server.states, within_s=32)
+    network.run(70)
+    for machine in (caller, server):
+        agent = machine.front.user_agent
+        assert not machine.front.calls and not agent.sessions and not agent.served and not agent.sent
+    assert network.lost > 0
+
+
+# ---- CANCEL --------------------------------------------------------------------------------------------------------
+
+
+def test_cancel_before_the_answer_gets_487(machine: Machine, phone: Phone) -> None:
+    machine.silent |= {b"bridge-0", b"bridge-1"}
+    phone.invite(branch="one", cseq=1)
+    phone.request("CANCEL", branch="one", cseq=1, tag="")
+    assert phone.statuses() == [100, 180, 200, 487]
+    cancelled, terminated = phone.got[-2], phone.got[-1]
+    assert cancelled.cseq == (1, "CANCEL") and terminated.cseq == (1, "INVITE") and cancelled.to.tag == terminated.to.tag
+    phone.request("ACK", branch="one", cseq=1)
+    assert machine.states == [] and machine.last_cause == "the caller hung up before we answered"
+
+
+def test_cancel_that_crosses_the_200_changes_nothing(machine: Machine, phone: Phone) -> None:
+    phone.invite(branch="one", cseq=1)
+    assert only(phone.request("CANCEL", branch="one", cseq=1, tag="")).status == 200
+    phone.request("ACK", cseq=1)
+    assert machine.states == ["UP"]
+
+
+def test_cancel_of_nothing_gets_481(phone: Phone) -> None:
+    assert only(phone.request("CANCEL", branch="nothing", cseq=1)).status == 481
+
+
+# ---- re-INVITE -----------------------------------------------------------------------------------------------------
+
+
+def media_lines(message: Request | Response) -> list[str]:
+    """The origin and the direction."""
+    starts = ("o=", "a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive")
+    return [line for line in message.body.decode().split("\r\n") if line.startswith(starts)]
+
+
+def test_hold_and_resume(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    origin, _ = media_lines(phone.got[-1])
+    for offered, answered in (("sendonly", "recvonly"), ("inactive", "inactive"), ("sendrecv", "sendrecv")):
+        ok = only(phone.invite(body=phone.sdp(offered)))
+        phone.request("ACK")
+        assert ok.status == 200 and media_lines(ok)[1] == f"a={answered}"
+    assert [m.media.direction for m in machine.told(UpdateMedia)] == ["recvonly", "inactive", "sendrecv"]
+    version = int(media_lines(ok)[0].split()[2])
+    assert version == int(origin.split()[2]) + 3, "each answer differs from the one before"
+
+
+def test_a_reinvite_that_changes_nothing_keeps_the_version_and_leaves_the_worker_alone(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    first = phone.got[-1].body
+    assert only(phone.invite()).body == first
+    phone.request("ACK")
+    assert machine.told(UpdateMedia) == []
+
+
+def test_a_reinvite_moves_the_media(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    phone.invite(body=phone.sdp(port=50_000, formats="8 101"))
+    (update,) = machine.told(UpdateMedia)
+    assert (update.media.remote_port, update.media.format) == (50_000, "PCMA")
+
+
+def test_a_reinvite_without_offer_gets_ours(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    ok = only(phone.invite(body=""))
+    assert b"m=audio 10000 RTP/AVP 0 8 101" in ok.body
+    phone.request("ACK", body=phone.sdp(port=41_000))
+    (update,) = machine.told(UpdateMedia)
+    assert update.media.remote_port == 41_000 and machine.states == ["UP"]
+
+
+def test_an_invite_without_offer_gets_ours(machine: Machine, phone: Phone) -> None:
+    phone.invite(body="")
+    assert b"m=audio" in phone.got[-1].body
+    phone.request("ACK", body=phone.sdp(port=41_000))
+    (update,) = machine.told(UpdateMedia)
+    assert update.media.remote_port == 41_000 and machine.states == ["UP"]
+
+
+def test_an_invite_without_offer_and_without_answer_ends(machine: Machine, phone: Phone) -> None:
+    phone.invite(body="")
+    phone.request("ACK")
+    assert len(phone.requests("BYE")) == 1 and machine.states == []
+    assert machine.last_cause.startswith("the answer in the ACK cannot be used")
+
+
+def test_glare_gets_491_while_our_offer_is_open(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    phone.invite(body="")  # our offer is in the 200
+    assert only(phone.invite()).status == 491
+    phone.request("ACK", cseq=2, body=phone.sdp())
+    phone.request("ACK", cseq=3, branch="call-1-3-INVITE")
+    assert only(phone.invite()).status == 200
+
+
+def test_a_reinvite_that_we_cannot_do_gets_488_and_the_call_goes_on(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    refused = only(phone.invite(body=phone.sdp(formats="18")))
+    assert refused.status == 488 and "305" in (refused.headers.get("Warning") or "")
+    phone.request("ACK", branch="call-1-2-INVITE")
+    assert machine.states == ["UP"]
+
+
+def test_a_second_invite_before_the_answer_gets_500_with_retry_after(machine: Machine, phone: Phone) -> None:
+    machine.silent |= {b"bridge-0", b"bridge-1"}
+    phone.invite()
+    answer = only(phone.invite())
+    assert answer.status == 500 and answer.headers.get("Retry-After")
+
+
+def test_an_older_cseq_gets_500(machine: Machine, phone: Phone) -> None:
+    phone.cseq = 9
+    phone.call()
+    assert only(phone.request("INFO", cseq=9)).status == 500
+    assert machine.states == ["UP"]
+
+
+# ---- BYE, INFO, OPTIONS and what does not exist -----------------------------------------------------------------------
+
+
+def test_a_bye_of_ours_carries_the_reason(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.call()
+    machine.front.hang_up_all("closing time", network.now_ns)
+    machine.pump()
+    network.run()
+    (bye,) = phone.requests("BYE")
+    assert bye.headers.get("Reason") == 'Q.850;cause=31;text="closing time"'
+    phone.respond(bye, 200)
+    assert machine.front.is_quiet
+
+
+def test_a_hang_up_before_the_ack_waits_for_it(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.invite()
+    machine.front.hang_up_all("closing time", network.now_ns)
+    machine.pump()
+    network.run()
+    assert not phone.requests("BYE")
+    phone.request("ACK")
+    assert len(phone.requests("BYE")) == 1
+
+
+def test_both_hang_up_at_once(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.call()
+    machine.front.hang_up_all("closing time", network.now_ns)
+    machine.pump()
+    assert [m.status for m in phone.request("BYE") if isinstance(m, Response)] == [200]
+
+
+@pytest.mark.parametrize("method", ["BYE", "INFO", "INVITE", "OPTIONS"])
+def test_an_unknown_dialog_gets_481(phone: Phone, method: str) -> None:
+    assert only(phone.request(method, tag="nobody")).status == 481
+
+
+def test_an_ack_for_nothing_is_ignored(phone: Phone) -> None:
+    assert phone.request("ACK", tag="nobody", cseq=1) == []
+
+
+def test_the_right_call_id_with_a_wrong_tag_gets_481(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    assert only(phone.request("BYE", from_tag="somebody-else")).status == 481
+    assert machine.states == ["UP"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("application/dtmf-relay", 200), ("application/dtmf", 200), ("text/plain", 415), ("application/xml", 415)]
+)
+def test_info(machine: Machine, phone: Phone, kind: str, status: int) -> None:
+    phone.call()
+    answer = only(phone.request("INFO", body="Signal=5\r\n", kind=kind))
+    assert answer.status == status and (status == 200 or answer.headers.get_all("Accept"))
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "REGISTER", "SUBSCRIBE", "PUBLISH", "UPDATE", "FOO"])
+def test_what_we_do_not_do_gets_405_with_allow(phone: Phone, method: str) -> None:
+    answer = only(phone.request(method))
+    assert answer.status == 405 and "INVITE" in answer.headers.get_all("Allow")
+
+
+def test_options_says_what_we_can(phone: Phone, machine: Machine) -> None:
+    answer = only(phone.request("OPTIONS"))
+    assert answer.status == 200 and answer.headers.get("Accept") == "application/sdp" and "BYE" in answer.headers.get_all("Allow")
+    machine.front.drain()
+    answer = only(phone.request("OPTIONS"))
+    assert answer.status == 503 and answer.headers.get("Retry-After") == "30"
+    assert not machine.front.user_agent.served
+
+
+# ---- what is refused -----------------------------------------------------------------------------------------------
+
+
+def test_a_number_without_agent_gets_404(machine: Machine, phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
+    phone.invite(to="nobody")
+    assert phone.statuses() == [100, 404] and machine.states == []
+    assert "nobody fits none of the 1 routes" in caplog.text
+
+
+def test_an_offer_that_we_cannot_do_gets_488_with_the_reason(phone: Phone) -> None:
+    phone.invite(body=phone.sdp(formats="18"))
+    assert phone.statuses() == [100, 488]
+    assert "no audio format in common" in (phone.got[-1].headers.get("Warning") or "")
+
+
+def test_media_to_this_very_machine_is_not_sent_for_others(phone: Phone) -> None:
+    phone.invite(body=phone.sdp().replace(CALLER, "127.0.0.1"))
+    assert phone.statuses() == [100, 488]
+
+
+def test_required_extensions_get_420(phone: Phone) -> None:
+    answer = only(phone.invite(headers="Require: 100rel, timer\r\n"))
+    assert answer.status == 420 and answer.headers.get_all("Unsupported") == ["100rel", "timer"]
+
+
+def test_another_body_gets_415(phone: Phone) -> None:
+    answer = only(phone.invite(kind="multipart/mixed"))
+    assert answer.status == 415 and answer.headers.get("Accept") == "application/sdp"
+
+
+def test_a_merged_request_gets_482(phone: Phone) -> None:
+    phone.invite(cseq=1, branch="one")
+    assert only(phone.invite(cseq=1, branch="two", tag="")).status == 482
+
+
+def test_a_malformed_request_gets_400_and_one_line(phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
+    head = f"Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: m\r\n"
+    phone.send(f"INVITE sip:100@{SERVER} SIP/2.0\r\n{head}CSeq: INVITE 1\r\n\r\n")
+    phone.network.run()
+    assert phone.statuses() == [400]
+    assert len(caplog.records) == 1 and "400" in caplog.text
+
+
+NOISE = ["", "\r\n\r\n", "\0", "hello", "SIP/2.0 200 OK\r\n\r\n", "INVITE\r\n\r\n", "ACK sip:a@b SIP/2.0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("octets", NOISE)
+def test_noise_is_met_with_silence(phone: Phone, octets: str) -> None:
+    phone.send(octets)
+    phone.network.run()
+    assert phone.got == []
+
+
+def test_too_many_calls_a_second_get_503(network: Network) -> None:
+    machine = Machine(network, max_calls_per_second=2.0)
+    phone = Phone(network)
+    machine.front.admission.tokens = 2.0
+    for i in range(4):
+        phone.invite(call_id=f"c{i}", tag="", cseq=1, run_s=0)
+    network.run(0.1)
+    assert phone.statuses().count(503) == 2
+    refused = next(m for m in phone.got if isinstance(m, Response) and m.status == 503)
+    assert refused.headers.get("Retry-After") == "1"
+    assert len(machine.front.user_agent.served) == 2, "nothing is kept of the refused"
+
+
+def test_a_stranger_gets_one_403_and_leaves_nothing(network: Network, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    stranger = Phone(network, STRANGER)
+    before = len(machine.datagrams)
+    for _ in range(3):
+        stranger.invite(cseq=1, tag="", headers="X-Padding: " + "x" * 100 + "\r\n")
+    network.run(60)
+    assert stranger.statuses() == [403] * 3 and len(machine.datagrams) - before == 3, "one out for one in, nothing again"
+    agent = machine.front.user_agent
+    assert not agent.served and not agent.sessions and not agent.invites and not machine.front.calls
+    assert caplog.text.count("is not in sip.allow; add its network there") == 1, "a flood does not fill the log"
+    assert agent.refused_calls == 3
+
+
+def test_a_stranger_gets_no_more_octets_than_it_sent(network: Network, machine: Machine) -> None:
+    stranger = Phone(network, STRANGER)
+    text = f"OPTIONS sip:a@b SIP/2.0\r\nv: SIP/2.0/UDP {STRANGER};branch=z9hG4bK1;rport\r\nf: <sip:a@b>\r\nt: <sip:a@b>\r\ni: 1\r\n\r\n"
+    stranger.send(text)
+    network.run()
+    assert sum(len(octets) for octets, _ in machine.datagrams) <= 1.5 * len(text)
+
+
+@pytest.mark.parametrize("method", ["ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER"])
+def test_a_stranger_learns_nothing_from_any_method(network: Network, machine: Machine, method: str) -> None:
+    stranger = Phone(network, STRANGER)
+    stranger.request(method, cseq=1, headers="X-Padding: " + "x" * 100 + "\r\n")
+    assert stranger.statuses() == ([] if method == "ACK" else [403])
+
+
+def test_a_stranger_may_not_end_another_ones_call(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.call()
+    stranger = Phone(network, STRANGER)
+    stranger.to_tag = phone.to_tag
+    stranger.request("BYE", cseq=9, headers="X-Padding: " + "x" * 100 + "\r\n")
+    assert stranger.statuses() == [403] and machine.states == ["UP"]
+
+
+# ---- small parts -----------------------------------------------------------------------------------------------------
+
+
+def test_summaries_are_for_people() -> None:
+    assert summarize(b"INVITE sip:a@b SIP/2.0\r\nVia: x\r\n\r\n") == "INVITE"
+    assert summarize(b"SIP/2.0 200 OK\r\nVia: x\r\nCSeq: 1 BYE\r\n\r\n") == "200 OK (BYE)"
+
+
+def test_no_line_of_the_log_holds_a_traceback(network: Network, machine: Machine, phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for text in ("INVITE sip:100@x SIP/2.0\r\nVia: ;;\r\n\r\n", "BYE sip:\xff SIP/2.0\r\n\r\n", "INVITE tel: SIP/2.0\r\nv:x\r\n\r\n"):
+            phone.send(text)
+        network.run()
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_what_is_refused_inside_a_call_is_said_once_with_its_cause(
+    network: Network, machine: Machine, phone: Phone, caplog: pytest.LogCaptureFixture
+) -> None:
+    phone.call()
+    for _ in range(2):
+        phone.request("INFO", body="x", kind="text/plain")
+        phone.invite(headers="Require: 100rel\r\n")
+        phone.request("INFO", cseq=1, branch=f"old-{_}")
+        phone.request("BYE", tag="wrong", call_id="other")
+        phone.request("MESSAGE")
+    lines = [r.message for r in caplog.records if r.message.startswith("refused 192.0.2.10:5060 with ")]
+    assert [line.partition(" with ")[2][:3] for line in lines] == ["415", "420", "500", "481", "405"]
+    assert machine.states == ["UP"] and machine.front.user_agent.refused_calls == 0
+    network.run(1.1)
+    rest = [r.message.split()[0] for r in caplog.records if r.message.endswith(" more refused like these")]
+    assert sum(map(int, rest)) == 5
+
+
+def test_cancel_of_nothing_is_said(phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
+    phone.request("CANCEL", call_id="none")
+    assert "with 481: CANCEL for a call that we do not have" in caplog.text
+
+
+def test_one_line_for_a_caller_that_dials_many_numbers(network: Network, phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(5):
+        phone.invite(to=f"nobody{i}", call_id=f"n{i}", tag="", cseq=1)
+    network.run(1.1)
+    assert caplog.text.count("refused the call from") == 1 and "4 more refused like these" in caplog.text

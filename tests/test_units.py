@@ -1,0 +1,51 @@
+"""The units for systemd: systemd itself accepts them, and they agree with the code."""
+
+import configparser
+import pathlib
+import subprocess
+
+import pytest
+
+from control_plane.commands import up
+from control_plane.fd_store import MAX_FDS
+from tests.conftest import require_peer
+
+FOLDER = pathlib.Path(__file__).parent.parent / "systemd"
+SERVICES = sorted(FOLDER.glob("*.service"))
+
+
+def service(path: pathlib.Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(path)
+    return dict(parser["Service"])
+
+
+def test_systemd_accepts_them() -> None:
+    units = [str(path) for path in sorted(FOLDER.iterdir())]
+    found = subprocess.run([require_peer("systemd-analyze"), "verify", "--man=no", *units], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert [line for line in found.stderr.splitlines() if "bellframe" in line] == []
+
+
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
+def test_each_reports_ready_is_watched_and_comes_back(path: pathlib.Path) -> None:
+    values = service(path)
+    watchdogs_s = {"keeper": up.KEEPER_WATCHDOG_S, "front": up.FRONT_WATCHDOG_S, "bridge@": up.BRIDGE_WATCHDOG_S}
+    assert (values["Type"], values["Restart"]) == ("notify", "always")
+    assert float(values["WatchdogSec"]) == watchdogs_s[path.stem.removeprefix("bellframe-")]
+    assert values["RuntimeDirectory"] == "bellframe" and values["RuntimeDirectoryMode"] == "0700"
+
+
+def test_each_starts_what_bellframe_up_starts(tmp_path: pathlib.Path) -> None:
+    modules = {values["ExecStart"].partition(" -m ")[2].split()[0] for values in map(service, SERVICES)}
+    assert modules == {program.arguments[2] for program in up.programs(up.Config(), tmp_path)}
+
+
+def test_only_the_front_denies_memory_that_is_written_and_run() -> None:
+    """numba needs it; the front, which strangers talk to, must not have it."""
+    assert [path.stem for path in SERVICES if "MemoryDenyWriteExecute" in service(path)] == ["bellframe-front"]
+
+
+def test_the_keeper_may_store_what_the_supervisor_would() -> None:
+    assert int(service(FOLDER / "bellframe-keeper.service")["FileDescriptorStoreMax"]) == MAX_FDS
