@@ -32,6 +32,19 @@ class Alive(Message):
 # ---- front -> worker ------------------------------------------------------------------------------------
 
 
+class SrtpKeys(msgspec.Struct, frozen=True):
+    """Of one call, agreed by SDES (RFC 4568). Never shown: a log or a trace that has them lets anybody listen."""
+
+    suite: str
+    """The name in a=crypto, such as AES_CM_128_HMAC_SHA1_80."""
+    rx: bytes
+    """Master key and salt of what we receive."""
+    tx: bytes
+
+    def __repr__(self) -> str:
+        return f"SrtpKeys({self.suite!r}, hidden)"
+
+
 class MediaDescription(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an offer and its answer agreed for one call."""
 
@@ -46,6 +59,14 @@ class MediaDescription(msgspec.Struct, frozen=True, omit_defaults=True):
     comfort_noise_payload_type: int = -1
     direction: Direction = "sendrecv"
     """Ours: sendonly means that we only send."""
+    fmtp: str = ""
+    """The far end's parameters of the format (a=fmtp), for those that have any."""
+    srtp: SrtpKeys | None = None
+    """None: in the clear."""
+    has_rtcp_mux: bool = False
+    """RTCP comes and goes on the RTP port (RFC 5761)."""
+    remote_rtcp_port: int = 0
+    """0: the one after remote_port (RFC 3605 can say another)."""
 
 
 class FrontStarted(Message):
@@ -138,6 +159,15 @@ class StopAgent(Message):
     cause: str
 
 
+class TransferEnded(Message):
+    """Event: `was_accepted`: the far end has gone where it was sent, and the call ends. Otherwise the call goes on."""
+
+    call_id: str
+    was_accepted: bool
+    status: int
+    why: str = ""
+
+
 # ---- bridge -> front ------------------------------------------------------------------------------------
 
 
@@ -182,6 +212,28 @@ class HangUp(Message):
     cause: str = "hung up by the operator"
 
 
+class Transfer(Message):
+    """Command: send the far end elsewhere (REFER). What becomes of it is told with TransferEnded; the call goes on until then."""
+
+    call_id: str
+    to: str
+    """A SIP URI, or a number that the call's trunk completes."""
+
+
+class HoldCall(Message):
+    """Command: put the far end on hold, or take it back, by a re-INVITE of ours."""
+
+    call_id: str
+    is_held: bool
+
+
+class PressKeys(Message):
+    """Command: send these DTMF keys, behind what is being said. The front passes it on to the call's bridge."""
+
+    call_id: str
+    keys: str
+
+
 class Originate(Message):
     """Command: call out. The answer is Originated at once; what becomes of it is watched or asked for."""
 
@@ -191,6 +243,10 @@ class Originate(Message):
     agent: str
     caller: str = ""
     arguments: dict[str, str] = {}
+    trunk: str = ""
+    """Which trunk of the configuration it goes through; empty: the one that routing chooses, or straight to the URI."""
+    headers: dict[str, str] = {}
+    """X- headers that the INVITE carries."""
 
 
 class Drain(Message):
@@ -294,6 +350,10 @@ Anything = (
     | GetCalls
     | GetCall
     | HangUp
+    | Transfer
+    | HoldCall
+    | PressKeys
+    | TransferEnded
     | Originate
     | Drain
     | Watch

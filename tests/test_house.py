@@ -121,7 +121,7 @@ def test_the_locks_name_every_direct_dependency_and_agree() -> None:
     extras = project["optional-dependencies"]
     texts = [(ROOT / lock).read_text() for lock in ("requirements.lock", "requirements-test.lock")]
     run, test = (dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.M)) for text in texts)
-    wanted = {re.split(r"[<>=]", text)[0] for text in project["dependencies"] + extras["agent"] + extras["build"]}
+    wanted = {re.split(r"[<>=]", text)[0] for text in project["dependencies"] + extras["agent"] + extras["opus"] + extras["build"]}
     assert wanted <= set(run)
     assert {re.split(r"[<>=]", text)[0] for text in extras["test"]} <= set(test)
     assert {package: version for package, version in run.items() if test.get(package) != version} == {}

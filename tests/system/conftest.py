@@ -52,11 +52,11 @@ def _server(shared_server: Server) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def start_server(routes: list[dict[str, Any]]) -> Iterator[StartServer]:
-    """`start_server(agent="echo", ...)`: one of one's own, ended with the module at the latest."""
+    """`start_server(agent="echo", ...)` or `start_server(only=[ROUTE, ...])`: one of one's own, ended with the module at the latest."""
     started: list[Server] = []
 
-    def start(agent: str = "", **settings: Any) -> Server:
-        started.append(Server([{"agent": agent}] if agent else routes, **settings))
+    def start(agent: str = "", only: list[dict[str, Any]] | None = None, **settings: Any) -> Server:
+        started.append(Server(only or ([{"agent": agent}] if agent else routes), **settings))
         return started[-1]
 
     try:

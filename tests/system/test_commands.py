@@ -97,10 +97,16 @@ def test_a_call_that_cannot_be_made_says_why(server: Server) -> None:
 
 @pytest.mark.peer
 def test_a_call_that_is_refused_says_by_what(server: Server, start_server: StartServer) -> None:
-    """The other server takes no calls for agents that it does not have."""
-    lonely = start_server(agent="nosuchmodule:Agent")
+    """The other server has one agent that cannot be loaded: callers of that one are refused, and all others served."""
+    lonely = start_server(only=[{"to": "nobody", "agent": "nosuchmodule:Agent"}, {"agent": "echo"}])
     done = server.command("call", f"sip:nobody@{HOST}:{lonely.sip_port}", "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert not told["was_answered"] and told["call"]["cause"].startswith("50"), told
     wait_for("the reason", lambda: 'there is no module "nosuchmodule" on the path' in lonely.log())
+
+
+def test_a_server_none_of_whose_agents_can_be_loaded_does_not_start(start_server: StartServer) -> None:
+    with pytest.raises(AssertionError) as failure:
+        start_server(agent="nosuchmodule:Agent")
+    assert "ended with 1" in str(failure.value) and 'there is no module "nosuchmodule" on the path' in str(failure.value)
