@@ -54,9 +54,9 @@ def run(words: list[str]) -> int:
         print(usage(), end="")
         return 0 if words else WRONG_USAGE
     if words[0] in ("-V", "--version"):
-        from importlib import metadata
+        from control_plane.version import version
 
-        print(f"bellframe {metadata.version('bellframe')}")
+        print(f"bellframe {version()}")
         return 0
     if words[0] not in COMMANDS:
         print(f"bellframe: there is no command {words[0]!r}\n\n{usage()}", end="", file=sys.stderr)

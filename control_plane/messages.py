@@ -254,12 +254,17 @@ class Drain(Message):
 
 
 class Watch(Message):
-    """Command: send me SipTraced, Noted and CallChanged as they happen. `call_id` empty: of all calls."""
+    """Command: send me SipTraced, Noted and CallChanged as they happen. `call_id` empty: of all calls. Said again, the last one counts."""
 
     call_id: str = ""
+    what: Literal["all", "calls"] = "all"
+    """calls: CallChanged only, which costs the front next to nothing."""
 
 
 # ---- the front's answers and what a watcher sees ---------------------------------------------------------
+
+
+Outcome = Literal["queued", "ringing", "answered", "busy", "no answer", "rejected", "cancelled", "failed"]
 
 
 class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -279,6 +284,17 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     sip_call_id: str = ""
     remote: str = ""
     cause: str = ""
+    """Why it ended, in plain words."""
+    outcome: Outcome = "queued"
+    """How far it came. A call that was answered stays so, also when it has ended."""
+    status: int = 0
+    """SIP's, of the final response to its INVITE; 200: answered; 0: there is none yet."""
+    rang_at: float = 0.0
+    """Seconds since the epoch, as the two below; 0: it did not come to that."""
+    answered_at: float = 0.0
+    ended_at: float = 0.0
+    counters: dict[str, int] = {}
+    """Of its media, once it has ended: shm/counters.py CALL_COUNTERS, by name."""
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -313,6 +329,10 @@ class Done(Message):
 
 class Failed(Message):
     why: str
+    status: int = 400
+    """As HTTP's: 404 there is no such call, 422 it cannot be done as it was asked, 503 not now."""
+    call_id: str = ""
+    """Not empty: this is no answer; the order for that call has failed later."""
 
 
 class CallChanged(Message):

@@ -19,6 +19,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
+from control_plane import table
 from control_plane.config import Config, parse_address
 from control_plane.errors import ConfigurationError
 from control_plane.notify import listen_fds, notify, watchdog_interval_s
@@ -275,7 +276,8 @@ class Keeper:
             if not is_ready and all(self.counters.workers[:, WORKER["heartbeat_ns"]] > started_ns):
                 is_ready = True
                 self.leave_with_manager()
-                notify(f"READY=1\nSTATUS={self.rows} calls at most, {len(self.cores)} workers on cores {','.join(map(str, self.cores))}")
+                workers = f"{table.count(len(self.cores), 'worker')} on cores {','.join(map(str, self.cores))}"
+                notify(f"READY=1\nSTATUS={self.rows} calls at most, {workers}")
             if watchdog_s and time.monotonic() >= next_pat:
                 next_pat = time.monotonic() + watchdog_s
                 notify("WATCHDOG=1")

@@ -25,6 +25,7 @@ from control_plane.messages import (
     StopAgent,
     UpdateMedia,
 )
+from sip_front.outcome import outcome_of
 from sip_front.session import NORMAL_CLEARING, TEMPORARY_FAILURE, Session
 
 log = logging.getLogger("calls")
@@ -80,6 +81,10 @@ class Call:
         self.ordered_ns = self.resend_ns = 0
         self.scheduled_ns: int | None = None
         self.started_ns, self.started_at, self.ended_ns = now_ns, started_at, 0
+        self.rang_ns = self.answered_ns = 0
+        self.ended_by: Cause | None = None
+        self.counters: dict[str, int] = {}
+        """Of its media, once that is closed."""
         self.was_answered = False
         self.cause, self.status, self.q850 = "", 480, NORMAL_CLEARING
         self.refusal = ""
@@ -109,7 +114,7 @@ class Call:
     def end(self, cause: Cause, text: str, now_ns: int, status: int = 480, q850: int = NORMAL_CLEARING) -> None:
         """FAR_END_ENDED, HANG_UP or FAILED, with the reason in plain words. The first one counts."""
         if self.state not in (State.CLOSING, State.ENDED):
-            self.cause, self.status, self.q850, self.ended_ns = clean(text, 300), status, q850, now_ns
+            self.cause, self.status, self.q850, self.ended_ns, self.ended_by = clean(text, 300), status, q850, now_ns, cause
             self.step(cause, now_ns)
 
     def fail(self, text: str, now_ns: int, status: int = 503) -> None:
@@ -144,8 +149,24 @@ class Call:
     def _enter(self, state: State, now_ns: int) -> None:
         limit_ns = LIMITS_NS.get(state)
         self.step_deadline_ns = None if limit_ns is None else now_ns + limit_ns
+        if state is State.STARTING:
+            self.rang_ns = now_ns
+        elif state in (State.ANSWERED, State.JOINING):
+            self.answered_ns = now_ns
+
+    def note_ringing(self, now_ns: int) -> None:
+        """The far end rings; it may say so often."""
+        if not self.rang_ns:
+            self.rang_ns = now_ns
+            self.desk.changed(self, now_ns)
+
+    def _at(self, then_ns: int) -> float:
+        """Seconds since the epoch, for people; 0: never."""
+        return self.started_at + (then_ns - self.started_ns) / SECOND if then_ns else 0.0
 
     def facts(self, now_ns: int) -> CallFacts:
+        ended_by = "" if self.ended_by is None else self.ended_by.name
+        outcome, status = outcome_of(self.direction, self.was_answered, bool(self.rang_ns), ended_by, self.status)
         return CallFacts(
             call_id=self.call_id,
             state=self.state.name.lower(),
@@ -162,6 +183,12 @@ class Call:
             sip_call_id=clean(self.session.sip_call_id, 200),
             remote=f"{self.session.peer[0]}:{self.session.peer[1]}",
             cause=self.cause,
+            outcome=outcome,
+            status=status,
+            rang_at=self._at(self.rang_ns),
+            answered_at=self._at(self.answered_ns if self.was_answered else 0),
+            ended_at=self._at(self.ended_ns),
+            counters=self.counters,
         )
 
 
@@ -250,7 +277,7 @@ def bridge_timed_out(call: Call, now_ns: int) -> None:
 
 
 def ring_timed_out(call: Call, now_ns: int) -> None:
-    call.end(Cause.HANG_UP, f"nobody answered within {RING_LIMIT_NS // SECOND} s", now_ns)
+    call.end(Cause.HANG_UP, f"nobody answered within {RING_LIMIT_NS // SECOND} s", now_ns, status=408)
 
 
 def agent_stays_away(call: Call, now_ns: int) -> None:

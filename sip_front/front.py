@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from control_plane.config import Config
 from control_plane.errors import BellframeError
 from control_plane.logs import clean
@@ -19,6 +21,7 @@ from control_plane.messages import (
     Alive,
     CallFacts,
     CloseMedia,
+    Failed,
     FrontStarted,
     MediaClosed,
     MediaOpened,
@@ -75,7 +78,7 @@ class Front:
         self.calls_total = self.calls_refused = 0
         self.operators = Operators(self)
         self.lookups: list[Lookup] = []
-        self.resolving: set[str] = set()
+        self.resolving: dict[str, CallFacts] = {}
         """Calls whose name is being looked up: the same order again is the same call."""
         self.messages: list[tuple[bytes, Message]] = []
         self.tick_ns = now_ns + TICK_NS
@@ -176,10 +179,14 @@ class Front:
         if call.state is State.ENDED:
             self._release(call, "worker")
             del self.calls[call.call_id]
-            self.ended[call.call_id] = facts
-            self.ended_order.append(call.call_id)
-            if len(self.ended_order) > MAX_ENDED:
-                self.ended.pop(self.ended_order.popleft(), None)
+            self._remember(facts)
+
+    def _remember(self, facts: CallFacts) -> None:
+        """For people who ask what became of a call."""
+        self.ended[facts.call_id] = facts
+        self.ended_order.append(facts.call_id)
+        if len(self.ended_order) > MAX_ENDED:
+            self.ended.pop(self.ended_order.popleft(), None)
 
     def _release(self, call: Call, role: Role) -> None:
         peer = self.peers.get(role, call.worker if role == "worker" else call.bridge)
@@ -204,7 +211,7 @@ class Front:
             for trace in agent.take_traces():
                 summary = clean(trace.summary, 120)
                 self.operators.show(SipTraced(trace.call_id, now_ns, trace.is_sent, summary, trace.remote), trace.call_id)
-        agent.is_traced = bool(self.operators.watchers)
+        agent.is_traced = self.operators.wants_traces
 
     def _handle_event(self, event: Event, now_ns: int) -> None:
         call = self.calls.get(event.session.call_id)
@@ -216,6 +223,7 @@ class Front:
             log.warning("%s", event.text, extra={"call_id": call.call_id})
         elif event.kind == "ringing":
             self.operators.show(Noted(call.call_id, now_ns, "ringing", "the far end rings"), call.call_id)
+            call.note_ringing(now_ns)
         elif event.kind == "confirmed":
             call.step(Cause.CONFIRMED, now_ns)
         if event.media:
@@ -296,12 +304,12 @@ class Front:
         address = self.user_agent.address_of(uri)
         if address is None:
             self.lookups.append(Lookup(identity, order, uri))
-            self.resolving.add(order.call_id)
+            self.resolving[order.call_id] = facts_of(order, time.time())
             return ""
         return self.dial_out(order, uri, address, now_ns)
 
     def dial_out(self, order: Originate, uri: Uri, address: Address, now_ns: int) -> str:
-        self.resolving.discard(order.call_id)
+        self.resolving.pop(order.call_id, None)
         session = self.user_agent.call(order.call_id, uri, address, order.caller)
         call = Call(self, session, "outbound", now_ns, time.time())
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), uri.number or uri.host
@@ -310,6 +318,15 @@ class Front:
             self.calls_total += 1
             self._open(call, now_ns)
         return why_not
+
+    def fail_order(self, lookup: Lookup, why: str) -> None:
+        """It was taken, and cannot be carried out: who asked is told, and so is whoever looks at the call."""
+        order, now = lookup.order, time.time()
+        begun = self.resolving.pop(order.call_id, facts_of(order, now))
+        self.messages.append((lookup.identity, Failed(why, 422, order.call_id)))
+        failed = msgspec.structs.replace(begun, state="ended", cause=clean(why, 300), outcome="failed", ended_at=now)
+        self._remember(failed)
+        self.operators.show_call(failed)
 
     # ---- workers and bridges ---------------------------------------------------------------------------------------
 
@@ -349,6 +366,7 @@ class Front:
                     call.worker_command = None
             case MediaClosed(counters=counters):
                 log.debug("media closed: %s", counters, extra={"call_id": call.call_id})
+                call.counters = counters or call.counters  # a repeat has none
                 call.step(Cause.MEDIA_CLOSED, now_ns)
             case MediaSilent(silent_ms=silent_ms):
                 call.fail(f"the far end sent no audio for {silent_ms / 1000:.0f} s; look at its address and at firewalls", now_ns)
@@ -381,6 +399,11 @@ class Front:
             call = self.calls[call_id]
             call.fail(text, now_ns)
             self.user_agent.deadlines.schedule(call)
+
+
+def facts_of(order: Originate, now: float) -> CallFacts:
+    """Of a call whose name is being looked up."""
+    return CallFacts(order.call_id, "preparing", "outbound", clean(order.caller, 80), number_of(order.to), order.agent, now, 0.0)
 
 
 def number_of(uri: str) -> str:

@@ -1,7 +1,5 @@
 """What people and programs ask of the front, and what they are shown while they watch."""
 
-import functools
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from control_plane.messages import (
@@ -20,6 +18,7 @@ from control_plane.messages import (
     Status,
     Watch,
 )
+from control_plane.version import version
 from sip_front.call import Cause
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ MAX_WATCHERS = 64
 class Operators:
     def __init__(self, front: "Front") -> None:
         self.front = front
-        self.watchers: dict[bytes, str] = {}
-        """Who watches, and which call; empty: all."""
+        self.watchers: dict[bytes, Watch] = {}
+        self.wants_traces = False
 
     def receive(self, identity: bytes, message: Message, now_ns: int) -> None:
         """Answers at once. A message that nobody asks of a front is left alone: it is of another release."""
@@ -48,22 +47,24 @@ class Operators:
             case GetCalls():
                 return Calls(tuple(call.facts(now_ns) for call in front.calls.values()))
             case GetCall(call_id=call_id):
-                facts = front.calls[call_id].facts(now_ns) if call_id in front.calls else front.ended.get(call_id)
+                up = front.calls.get(call_id)
+                facts = up.facts(now_ns) if up else front.ended.get(call_id) or front.resolving.get(call_id)
                 return Calls((facts,)) if facts else no_call(call_id)
             case HangUp():
                 answer = self._hang_up(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
             case Originate(call_id=call_id):
                 why_not = front.originate(identity, message, now_ns)
-                return Failed(why_not) if why_not else Done(call_id)
+                is_for_now = front.admission.is_draining or why_not.startswith("503")
+                return Failed(why_not, 503 if is_for_now else 422) if why_not else Done(call_id)
             case Drain():
                 front.drain()
                 return Done(f"no new calls from now on; {front.live_calls} are up")
-            case Watch(call_id=call_id):
+            case Watch():
                 if identity not in self.watchers and len(self.watchers) >= MAX_WATCHERS:
-                    return Failed(f"{MAX_WATCHERS} watch already, and no more may; end one of them")
-                self.watchers[identity] = call_id
-                front.user_agent.is_traced = True
+                    return Failed(f"{MAX_WATCHERS} watch already, and no more may; end one of them", 503)
+                self.watchers[identity] = message
+                self._count_watchers()
                 return Done()
         return None
 
@@ -89,8 +90,9 @@ class Operators:
         return Done()
 
     def show(self, message: Message, call_id: str) -> None:
-        if self.watchers:
-            self.front.messages += [(identity, message) for identity, wanted in self.watchers.items() if wanted in ("", call_id)]
+        for identity, watch in self.watchers.items():
+            if watch.call_id in ("", call_id) and (watch.what == "all" or isinstance(message, CallChanged)):
+                self.front.messages.append((identity, message))
 
     def show_call(self, facts: CallFacts) -> None:
         if self.watchers:
@@ -99,16 +101,11 @@ class Operators:
     def unreachable(self, identity: bytes) -> None:
         """It has gone, or does not read: it is shown nothing more."""
         if self.watchers.pop(identity, None) is not None:
-            self.front.user_agent.is_traced = bool(self.watchers)
+            self._count_watchers()
+
+    def _count_watchers(self) -> None:
+        self.wants_traces = self.front.user_agent.is_traced = any(watch.what == "all" for watch in self.watchers.values())
 
 
 def no_call(call_id: str) -> Failed:
-    return Failed(f"there is no call {call_id[:80]}: `bellframe calls` lists those that are up")
-
-
-@functools.cache
-def version() -> str:
-    try:
-        return metadata.version("bellframe")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a tree that was never installed
+    return Failed(f"there is no call {call_id[:80]}: `bellframe calls` lists those that are up", 404)

@@ -25,7 +25,6 @@ from control_plane import logs, notify, runtime
 from control_plane.channel import Switchboard
 from control_plane.config import Config
 from control_plane.errors import BellframeError, ConfigurationError
-from control_plane.messages import Failed
 from sip_front.front import Front, Lookup
 from sip_front.uri import BadUri
 from sip_front.user_agent import DEFAULT_PORT, Address
@@ -158,10 +157,8 @@ class Process:
             why_not = self.front.dial_out(lookup.order, lookup.uri, (host, port), time.monotonic_ns())
         except (OSError, UnicodeError, BadUri) as failure:
             why_not = f"cannot call {lookup.uri.host}: its name has no address ({failure})"
-        finally:
-            self.front.resolving.discard(lookup.order.call_id)
         if why_not:
-            self.switchboard.send(lookup.identity, Failed(why_not))
+            self.front.fail_order(lookup, why_not)
         self.guard(self.read_control)
 
     # ---- the end -----------------------------------------------------------------------------------------------

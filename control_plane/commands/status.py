@@ -3,7 +3,7 @@
 import argparse
 
 from control_plane import client, table
-from control_plane.messages import GetStatus, Status
+from control_plane.messages import GetStatus, PeerFacts, Status
 
 SILENT_LIMIT_MS = 3_000
 """Processes say that they are alive once a second: three times in a row is no coincidence."""
@@ -29,11 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
 def as_text(status: Status) -> str:
     state = "draining: no new calls" if status.draining else "accepts calls"
     lines = [
-        f"bellframe {status.version} {state} on {status.sip}, up {table.duration(status.uptime_s)}",
+        f"bellframe {status.version} {state} on sip:{status.sip.removeprefix('sip:')}, up {table.duration(status.uptime_s)}",
         f"{table.count(status.calls, 'call')} up, {status.calls_total} since the start, {status.calls_refused} refused",
     ]
     rows = [
-        (f"{p.role} {p.index}", p.pid, p.generation, p.calls, p.capacity or "-", "silent" if p.silent_ms > SILENT_LIMIT_MS else "alive")
+        (f"{p.role} {p.index}", p.pid, p.generation or "-", p.calls, p.capacity or "-", "silent" if is_silent(p) else "alive")
         for p in status.peers
     ]
     if rows:
@@ -42,3 +42,7 @@ def as_text(status: Status) -> str:
         if not any(peer.role == role for peer in status.peers):
             lines.append(f"no {role} has reported: calls are refused until one does")
     return "\n".join(lines)
+
+
+def is_silent(peer: PeerFacts) -> bool:
+    return peer.silent_ms > SILENT_LIMIT_MS

@@ -144,6 +144,25 @@ def test_a_watcher_sees_the_whole_call_and_no_bodies(machine: Machine, phone: Ph
     assert all(m == decode(encode(m)) for m in seen)
 
 
+def test_a_name_that_is_not_found_is_a_call_that_failed(machine: Machine) -> None:
+    ask(machine, Watch(what="calls"), b"watcher")
+    ask(machine, Originate("out", "sip:bob@phones.example.com", "echo"))
+    asked = ask(machine, GetCall("out"))
+    assert isinstance(asked, Calls) and (asked.calls[0].outcome, asked.calls[0].callee) == ("queued", "bob")
+    (lookup,) = machine.front.take_lookups()
+    machine.front.fail_order(lookup, "cannot call phones.example.com: its name has no address")
+    machine.pump()
+    assert machine.told(Failed, OPERATOR)[-1] == Failed("cannot call phones.example.com: its name has no address", 422, "out")
+    failed = machine.told(CallChanged, b"watcher")[-1].call
+    assert (failed.state, failed.outcome) == ("ended", "failed") and ask(machine, GetCall("out")) == Calls((failed,))
+
+
+def test_who_watches_calls_only_costs_no_trace(machine: Machine, phone: Phone) -> None:
+    ask(machine, Watch(what="calls"))
+    phone.call()
+    assert {type(m) for m in machine.told(Message, OPERATOR)} == {Done, CallChanged} and not machine.front.user_agent.is_traced
+
+
 def test_a_watcher_of_one_call_sees_no_other(machine: Machine, phone: Phone) -> None:
     ask(machine, Watch("other"))
     before = len(machine.told(Message, OPERATOR))

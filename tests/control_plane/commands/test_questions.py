@@ -18,7 +18,7 @@ PEERS = (PeerFacts("worker", 0, 4711, 2, 1, 1000, 300), PeerFacts("bridge", 0, 4
 def answer(message: Message) -> list[Message]:
     match message:
         case GetStatus():
-            return [Status("0.1.0", "sip:127.0.0.1:5060", 3700.0, False, 1, 17, 2, PEERS)]
+            return [Status("0.1.0", "127.0.0.1:5060", 3700.0, False, 1, 17, 2, PEERS)]
         case GetCalls():
             return [Calls(calls=(CALL,))]
         case GetCall(call_id="c-1"):
@@ -53,7 +53,7 @@ def test_status_names_processes_and_who_is_silent(bellframe: Callable[..., tuple
         "1 call up, 17 since the start, 2 refused",
     ]
     rows = [line.split() for line in output.splitlines()[4:]]
-    assert rows == [["worker", "0", "4711", "2", "1", "1000", "alive"], ["bridge", "0", "4712", "0", "1", "-", "silent"]]
+    assert rows == [["worker", "0", "4711", "2", "1", "1000", "alive"], ["bridge", "0", "4712", "-", "1", "-", "silent"]]
     assert json.loads(bellframe("status", "--json")[1])["peers"][0]["capacity"] == 1000
 
 
