@@ -1,6 +1,6 @@
 """The memory of the media workers: all that a call's media needs, so that no worker has state worth keeping.
 
-The segment `media`: C rows of CALL, mapped by the keeper and its workers only (addresses, later keys). A call is
+The segment `media`: C rows of CALL, mapped by the keeper and its workers only (addresses, keys). A call is
 a row, the same row as in the rings and the counters; worker w owns rows [w * share, (w + 1) * share).
 What a noun of the field needs is drawn in its file and nested here: one pointer leads to all of a call.
 """
@@ -15,6 +15,7 @@ from media_workers.concealment import HISTORY
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
 from media_workers.source import SOURCE
+from media_workers.srtp import SESSION_COLUMNS, SRTP
 from media_workers.telephone_event import KEY_PRESS
 from media_workers.voice_activity import VOICE
 from shm.counters import Counters
@@ -52,6 +53,7 @@ CALL = np.dtype(
         ("last_datagram_ns", "i8"),  # from the call's far end, also after its end: late packets keep the port
         ("silence_told_ns", "i8"),  # when MediaSilent was last told
         ("source", SOURCE),
+        ("srtp", SRTP),
         ("rx", RX_STREAM),
         ("tx", TX_STREAM),
         ("voice", VOICE),
@@ -66,6 +68,9 @@ SCRATCH = np.dtype(
     [
         ("packet", "u1", 4096),  # a datagram as it was read, or as it will be sent; behind 2048, one that was held
         ("at_hand", AT_HAND),
+        ("spare", "u1", 2048),  # SRTP: the packet as it came, should it be tried again
+        ("octets", "i4", 1),  # of a packet, for libsrtp
+        ("is_newest", "i8"),  # SRTP: the packet at hand is ahead of all that came
         ("sockaddr", "u1", 32),  # whom it came from
         ("sockaddr_bytes", "i8", 1),
         ("address", "i8", 3),  # the same as words
@@ -92,6 +97,8 @@ class Worker(NamedTuple):
     own: npt.NDArray[np.void]  # (1,) SCRATCH
     groups: npt.NDArray[np.int64]
     """(10, rows + 1): the open rows to look at in each millisecond of ten; column 0 counts them."""
+    sessions: npt.NDArray[np.int64]
+    """(C, SESSION_COLUMNS) of srtp.py: pointers that mean something in this process alone."""
 
 
 def table_bytes(calls: int) -> int:
@@ -110,4 +117,5 @@ def make_worker(
     own["bridges"] = len(bell_fds)
     own["bell_fds"][0, : len(bell_fds)] = bell_fds
     groups = np.zeros((GROUPS, share + 1), np.int64)
-    return Worker(calls, counters.calls, counters.workers[index : index + 1], counters.lateness[index], rings, own, groups)
+    totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
+    return Worker(calls, counters.calls, totals, counters.lateness[index], rings, own, groups, sessions)

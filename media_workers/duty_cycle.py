@@ -4,7 +4,7 @@
 successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
 """
 
-from media_workers import jitter_buffer, playout, rtp, sockets, source
+from media_workers import jitter_buffer, playout, rtp, sockets, source, srtp
 from media_workers.call_table import GROUPS, OPEN
 from shm import doorbell
 from shm.atomics import load_acquire, store_release
@@ -79,6 +79,10 @@ def take_packet(worker, row, now):
         if source.is_of_call(call["source"], own["address"]):  # a stranger's packets do not keep the port from others
             call["last_datagram_ns"] = now
         return
+    if not rtp.is_rtcp(packet):
+        size = srtp.unprotect(worker, row, size, now)
+        if size < 0:
+            return
     start = rtp.payload_start(packet, size)
     end = rtp.payload_end(packet, size, start) if start >= 0 else rtp.WRONG
     if end < 0 or rtp.is_rtcp(packet):
@@ -86,7 +90,9 @@ def take_packet(worker, row, now):
         counters[CALL_MALFORMED] += 1
         return
     seq = rtp.read_u16(packet, 2)
-    if not source.accept(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], seq, now):
+    if call["srtp"]["suite"] != srtp.CLEAR:
+        source.follow(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], own["is_newest"] != 0)
+    elif not source.accept(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], seq, now):
         worker.totals[0, WRONG_SOURCE] += 1
         counters[CALL_WRONG_SOURCE] += 1
         return
@@ -125,8 +131,8 @@ def serve(worker, row, now):
         if call["may_send"] == 0 or target["sockaddr_bytes"] == 0:
             playout.stay_silent(worker, row, now)
             continue
-        size = playout.build(worker, row, now)
-        if sockets.send(call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
+        size = srtp.protect(worker, row, playout.build(worker, row, now))
+        if size < 0 or sockets.send(call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
             worker.totals[0, SEND_FAILURES] += 1
         playout.account(worker, row, now)
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS, PTIMES_MS
 from control_plane.messages import MediaDescription
-from media_workers import source, voice_activity
+from media_workers import source, srtp, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
+from media_workers.srtp import SRTP
 from shm import layout, ring, segment
 from shm.counters import CALL_COLUMN, CALL_COUNTERS, WORKER
 
@@ -35,6 +36,8 @@ class Rows:
         }
         for row in self._by_call_id.values():
             _recount_held(self.calls[row]["rx"])
+            srtp.restore(worker, row)
+        self.calls["srtp"][first : first + count][self.calls["state"][first : first + count] != OPEN] = np.zeros((), SRTP)
         self.regroup()
 
     def __len__(self) -> int:
@@ -52,7 +55,9 @@ class Rows:
         if call_id in self._by_call_id:
             return self._by_call_id[call_id]
         _check(media)
+        srtp.check(media.srtp, is_protected=False)
         row = self._free_row(now_ns)
+        srtp.forget(self.worker, row)
         call = self.calls[row]
         tx, rx = call["tx"], call["rx"]
         generation = (now_ns << 8 | row & 0xFF) & 0x7FFF_FFFF_FFFF_FFFF
@@ -80,6 +85,7 @@ class Rows:
         if row is None:
             return None
         _check(media)
+        srtp.check(media.srtp, is_protected=self.calls[row]["srtp"]["suite"] != srtp.CLEAR)
         if FORMATS[media.format].sample_rate_hz != self.calls[row]["sample_rate_hz"]:
             raise NotAcceptable(f"{media.format} has another sample rate than what the call began with")
         call = self.calls[row]
@@ -99,6 +105,7 @@ class Rows:
         call = self.calls[row]
         self._tell(row, layout.CLOSED, 0, now_ns)
         call["state"], call["closed_ns"] = QUIET, now_ns
+        srtp.forget(self.worker, row)
         values = self.worker.shown[row]["counters"]
         result = {name: int(values[column]) for column, (name, _) in enumerate(CALL_COUNTERS)}
         self.worker.shown[row]["call_id"] = b""
@@ -182,6 +189,8 @@ class Rows:
         if media.direction in ("sendrecv", "recvonly") and not call["may_receive"]:
             call["last_rx_ns"] = now_ns  # what it was silent on hold does not count
         call["may_receive"] = media.direction in ("sendrecv", "recvonly")
+        if media.srtp:
+            srtp.set_keys(self.worker, row, media.srtp, now_ns)
         source.signal(call["source"], media.remote_host, media.remote_port, now_ns)
 
     def _on_grid(self, row: int, now_ns: int) -> int:

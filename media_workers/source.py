@@ -3,7 +3,8 @@
 An injected voice is an injected prompt, so audio from anybody else never reaches an agent. The address in the
 SDP is preferred: its first packet locks, whenever it comes. Another address (NAT) must send four packets in sequence, within the
 learning time after an offer/answer; none of these reach the agent either. Once locked, only a new
-offer/answer opens the learning time again. Meanwhile we send to the address of the SDP.
+offer/answer opens the learning time again. Meanwhile we send to the address of the SDP. SRTP needs none of this: who has the
+keys is the far end, wherever its packets come from.
 """
 
 import socket
@@ -102,6 +103,14 @@ def accept(source, address, sockaddr, sockaddr_bytes, seq, now_ns):
         return False
     _lock(source, address, sockaddr, sockaddr_bytes)
     return True
+
+
+@njit
+def follow(source, address, sockaddr, sockaddr_bytes, is_newest):
+    """A packet that proved by its keys to be the far end's came from here. Send there from now on, unless it had been overtaken:
+    one that somebody held back and passed on must not turn the call to them."""
+    if is_newest and not is_same(address, source["locked"]):
+        _lock(source, address, sockaddr, sockaddr_bytes)
 
 
 def signal(source: np.void, host: str, port: int, now_ns: int) -> None:

@@ -43,6 +43,8 @@ WORKER_COUNTERS = (
     ("doorbells", "times a sleeping bridge was woken"),
     ("send_failures", "packets that the kernel refused to send"),
     ("events_dropped", "events for the front that did not fit"),
+    ("srtp_auth_failed", "SRTP packets that nobody who has the key sent"),
+    ("srtp_replayed", "SRTP packets that had come before, or were too old to know"),
 )
 CALL_COUNTERS = (
     ("packets_received", "RTP packets accepted from the caller"),
@@ -69,6 +71,8 @@ CALL_COUNTERS = (
     ("opened_ns", "CLOCK_MONOTONIC of the opening of the media"),
     ("turns", "turns that the agent began"),
     ("interruptions", "turns cut short"),
+    ("srtp_auth_failed", "SRTP packets that the far end did not send, or sent with other keys"),
+    ("srtp_replayed", "SRTP packets that had come before, or were too old to know"),
 )
 WORKER = {name: column for column, (name, _) in enumerate(WORKER_COUNTERS)}
 CALL_COLUMN = {name: column for column, (name, _) in enumerate(CALL_COUNTERS)}

@@ -16,6 +16,7 @@ from shm import doorbell
 from shm.counters import WORKER
 from shm.layout import AUDIO, CONCEALED_FLAG, DRAINED, DTMF, SPEECH_FLAG
 from tests.media_workers.call_under_test import MS, loud
+from tests.media_workers.far_end import FarEnd, make_keys
 from tests.media_workers.line import LoopbackWorker
 from tests.reference import rtp as reference_rtp
 
@@ -69,6 +70,36 @@ def test_what_comes_from_elsewhere_is_refused_and_gets_nothing(worker: LoopbackW
             attacker.recv(2048, socket.MSG_DONTWAIT)
     assert [first for _, _, first in caller.heard_by_agent()] == [VALUE] and len(caller.received()) >= 1
     assert caller.counter("wrong_source") == worker.total("wrong_source") == 30
+
+
+@pytest.mark.parametrize("suite", ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"])
+def test_a_protected_call_follows_its_keys_and_nobody_else(worker: LoopbackWorker, suite: str) -> None:
+    keys = make_keys(suite)
+    caller, far = worker.call(srtp=keys), FarEnd(keys)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as moved:
+        for other in (attacker, moved):
+            other.bind(("127.0.0.1", 0))
+        first = far.packet(1, bytes([CODE]) * 160)
+        caller.send(first)
+        worker.run()
+        for number in range(2, 32):
+            attacker.sendto(first, caller.target)
+            attacker.sendto(reference_rtp.build(number, 160 * number, bytes([0x05]) * 160), caller.target)
+            attacker.sendto(bytes((0x80, 0)) + os.urandom(180), caller.target)
+        caller.send(reference_rtp.build(2, 320, bytes([0x05]) * 160))  # in the clear, from the right place
+        worker.run(30)
+        assert [value for _, _, value in caller.heard_by_agent()] == [VALUE]
+        assert caller.counter("srtp_replayed") == 30 and caller.counter("srtp_auth_failed") == 61
+        late = far.packet(2, bytes([CODE]) * 160)
+        moved.sendto(far.packet(3, bytes([CODE]) * 160), caller.target)  # the far end behind another address of its NAT
+        worker.run(30)
+        attacker.sendto(late, caller.target)  # authentic, but held back: what it says counts, where it came from does not
+        worker.run(30)
+        assert [value for _, _, value in caller.heard_by_agent()][-1] == VALUE and caller.counter("wrong_source") == 0
+        with pytest.raises(BlockingIOError):
+            attacker.recv(2048, socket.MSG_DONTWAIT)
+        read = far.read(moved.recv(2048, socket.MSG_DONTWAIT))
+        assert read is not None and len(read.payload) == 160
 
 
 def test_a_key_reaches_the_agent(worker: LoopbackWorker) -> None:

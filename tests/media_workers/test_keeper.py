@@ -17,9 +17,11 @@ import zmq
 
 from control_plane.channel import Switchboard
 from control_plane.messages import Alive, CloseMedia, MediaClosed, MediaDescription, MediaOpened, Message, OpenMedia
+from media_workers.srtp import INDEX_SKIP
 from shm import handover, ring
 from shm.counters import CALL_COLUMN, WORKER
 from shm.layout import AUDIO, FRAME
+from tests.media_workers.far_end import FarEnd, make_keys
 from tests.media_workers.line import bind_pairs
 from tests.reference import rtp as reference_rtp
 
@@ -97,13 +99,16 @@ class KeeperUnderTest:
 
 
 class Call:
-    """A caller whose agent sends back what it hears."""
+    """A caller whose agent sends back what it hears. With a suite, both speak SRTP."""
 
-    def __init__(self, keeper: KeeperUnderTest, call_id: str) -> None:
+    def __init__(self, keeper: KeeperUnderTest, call_id: str, suite: str = "") -> None:
+        keys = make_keys(suite, len(call_id)) if suite else None
+        self.far = FarEnd(keys) if keys else None
         self.keeper, self.call_id, self.seq, self.cursor = keeper, call_id, 100, 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        opened = keeper.ask(OpenMedia(call_id, 0, MediaDescription("PCMU", 0, "127.0.0.1", self.socket.getsockname()[1])), MediaOpened)
+        media = MediaDescription("PCMU", 0, "127.0.0.1", self.socket.getsockname()[1], srtp=keys)
+        opened = keeper.ask(OpenMedia(call_id, 0, media), MediaOpened)
         assert isinstance(opened, MediaOpened)
         self.row, self.generation, self.target = opened.row, opened.generation, ("127.0.0.1", opened.rtp_port)
         self.heard = self.told_lost = 0
@@ -112,7 +117,8 @@ class Call:
 
     def speak(self) -> None:
         self.seq += 1
-        self.socket.sendto(reference_rtp.build(self.seq, 160 * self.seq, bytes([0x20]) * 160), self.target)
+        packet = reference_rtp.build(self.seq, 160 * self.seq, bytes([0x20]) * 160)
+        self.socket.sendto(self.far.tx.protect(packet) if self.far else packet, self.target)
 
     def echo(self) -> None:
         """The agent's part."""
@@ -129,7 +135,7 @@ class Call:
                 datagram = self.socket.recv(2048, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            packet = reference_rtp.parse(datagram)
+            packet = self.far.read(datagram) if self.far else reference_rtp.parse(datagram)
             assert packet is not None
             self.packets.append(packet)
             self.octets.setdefault((packet.ssrc, packet.seq), set()).add(datagram)
@@ -165,13 +171,15 @@ def assert_one_stream(call: Call) -> None:
     assert len({packet.ssrc for packet in call.packets}) == 1
     assert all(len(datagrams) == 1 for datagrams in call.octets.values())
     steps = [(b.seq - a.seq) % 65536 for a, b in zip(call.packets, call.packets[1:], strict=False)]
-    assert all(1 <= step <= 3 for step in steps), steps
+    most = 3 + (INDEX_SKIP if call.far else 0)
+    assert all(1 <= step <= most for step in steps), steps
     ticks = [(b.timestamp - a.timestamp) % 2**32 for a, b in zip(call.packets, call.packets[1:], strict=False)]
     assert all(tick % 160 == 0 and tick > 0 for tick in ticks)
 
 
 def test_calls_go_on_when_their_worker_is_killed_or_hangs(keeper: KeeperUnderTest) -> None:
-    calls = [Call(keeper, f"call-{number}") for number in range(4)]
+    suites = ("", "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM", "")
+    calls = [Call(keeper, f"call-{number}", suite) for number, suite in enumerate(suites)]
     run_calls(calls, lambda: min(call.echoed() for call in calls) >= 10)
     generation = keeper.worker("generation")
     for how in (signal.SIGKILL, signal.SIGSTOP, signal.SIGKILL, signal.SIGABRT):
@@ -183,7 +191,8 @@ def test_calls_go_on_when_their_worker_is_killed_or_hangs(keeper: KeeperUnderTes
         assert_one_stream(call)
     closed = keeper.ask(CloseMedia("call-2"), MediaClosed)
     assert isinstance(closed, MediaClosed) and closed.counters["frames_from_ai"] >= 50 and closed.counters["malformed"] == 0
-    assert keeper.counters.calls[calls[0].row]["counters"][CALL_COLUMN["wrong_source"]] == 0
+    for name in ("wrong_source", "srtp_auth_failed", "srtp_replayed"):
+        assert [int(keeper.counters.calls[call.row]["counters"][CALL_COLUMN[name]]) for call in calls] == [0] * 4
 
 
 def test_sigterm_ends_all_even_a_worker_that_hangs(keeper: KeeperUnderTest) -> None:
