@@ -17,6 +17,7 @@ from control_plane.channel import Channel
 from control_plane.config import Config
 from control_plane.errors import BellframeError
 from control_plane.messages import Failed, Message
+from control_plane.secret import Secret
 
 ANSWER_LIMIT_MS = 2_000
 SYSTEM_RUNTIME_DIRECTORY = pathlib.Path("/run/bellframe")
@@ -87,7 +88,7 @@ def plain(value: object) -> object:
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Secret) else value
 
 
 def print_json(value: object) -> None:

@@ -3,6 +3,7 @@
 An unknown key, a wrong type or an impossible value is refused with the place and the remedy.
 """
 
+import fnmatch
 import ipaddress
 import operator
 import os
@@ -13,6 +14,8 @@ import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
+from control_plane.secret import decode_hook, reveal_hook
+from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +28,11 @@ class Sip(Section):
     public_address: str = ""
     """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached."""
     allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks that may call. Everybody else gets 403 and a line in the log. Default deny: name your trunk here."""
+    """Networks and host names that may call, as no trunk in particular. Everybody else gets 403 and a line in the log."""
+    realm: str = "bellframe"
+    """What [[users]] authenticate for. Their ha1 depends on it."""
+    digest_algorithms: tuple[str, ...] = ("MD5", "SHA-256")
+    """Asked of [[users]], in this order. Most phones know MD5 only, and many look at the first one alone."""
     drain_seconds: float = 30.0
     """How long calls may finish after SIGTERM. Then they are ended with BYE."""
     max_calls_per_second: float = 200.0
@@ -66,6 +73,10 @@ class Route(Section):
     """echo, menu, or MODULE:CLASS."""
     to: str = "*"
     """The number called, as a pattern: "+4930*". The first route that fits is taken."""
+    caller: str = "*"
+    """The number that calls, as a pattern."""
+    trunk: str = "*"
+    """The trunk that it comes from, as a pattern. Calls that only sip.allow lets in have none: ""."""
     arguments: dict[str, str] = {}
 
 
@@ -74,6 +85,8 @@ class Config(Section):
     media: Media = Media()
     bridge: Bridge = Bridge()
     routes: tuple[Route, ...] = ()
+    trunks: tuple[Trunk, ...] = ()
+    users: tuple[User, ...] = ()
     runtime_directory: str = ""
     """Sockets of our own processes, entered by our user only. Empty: systemd's, or one below the user's runtime directory."""
     log_format: str = "text"
@@ -166,11 +179,10 @@ def check(config: Config) -> Config:
             ipaddress.ip_address(config.sip.public_address)
         except ValueError as failure:
             raise ConfigurationError(f'sip.public_address: "{config.sip.public_address}" is not an IP address') from failure
-    for network in config.sip.allow:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as failure:
-            raise ConfigurationError(f'sip.allow: "{network}" is not a network such as "192.0.2.0/24" ({failure})') from failure
+    check_sources(config.sip.allow, "sip.allow")
+    check_trunks(config.trunks, config.users)
+    check_digest(config)
+    check_routes(config)
     for name in config.media.formats:
         if name not in FORMATS:
             raise ConfigurationError(f'media.formats: "{name}" is not known; there are {", ".join(FORMATS)}')
@@ -181,6 +193,31 @@ def check(config: Config) -> Config:
     return config
 
 
+def check_digest(config: Config) -> None:
+    known = ("MD5", "SHA-256", "SHA-512-256")
+    for name in config.sip.digest_algorithms:
+        if name not in known:
+            raise ConfigurationError(f'sip.digest_algorithms: "{name}" is not known; there are {", ".join(known)}')
+    if not config.sip.digest_algorithms or not config.sip.realm.isprintable() or not config.sip.realm:
+        raise ConfigurationError("sip.realm and sip.digest_algorithms: neither may be empty")
+    hashed = {"MD5" if len(user.ha1.reveal()) == 32 else "SHA-256" for user in config.users if user.ha1}
+    if len(hashed) > 1 or not hashed <= set(config.sip.digest_algorithms):
+        raise ConfigurationError("users: every ha1 must be of one algorithm, and sip.digest_algorithms must name it: we ask all alike")
+
+
+def check_routes(config: Config) -> None:
+    names = ["", *(trunk.name for trunk in config.trunks)]
+    for position, route in enumerate(config.routes):
+        if not any(fnmatch.fnmatchcase(name, route.trunk) for name in names):
+            there_are = ", ".join(f'"{name}"' for name in names[1:]) or "no [[trunks]]"
+            raise ConfigurationError(f'routes[{position}].trunk: "{route.trunk}" fits no trunk; there are {there_are}')
+
+
+def encode(config: Config) -> bytes:
+    """With the passwords in it: for a file that only we may read."""
+    return msgspec.json.encode(config, enc_hook=reveal_hook)
+
+
 def load(path: pathlib.Path) -> Config:
     """Read a TOML or a JSON file. Raises ConfigurationError naming the file, the place and the remedy."""
     try:
@@ -189,7 +226,7 @@ def load(path: pathlib.Path) -> Config:
         raise ConfigurationError(f"{path}: cannot be read: {failure}") from failure
     try:
         values = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
-        return check(msgspec.convert(values, Config))
+        return check(msgspec.convert(values, Config, dec_hook=decode_hook))
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, msgspec.DecodeError) as failure:
         raise ConfigurationError(f"{path}: {_with_line(str(failure), text)}") from failure
     except ConfigurationError as failure:

@@ -1,10 +1,11 @@
-"""Which agent answers which number: the configuration's routes, the first that fits."""
+"""Which agent answers which call: the configuration's routes, the first that fits."""
 
 import fnmatch
 import re
 from typing import NamedTuple
 
 from control_plane.config import Route
+from control_plane.logs import clean
 
 
 class Chosen(NamedTuple):
@@ -12,15 +13,35 @@ class Chosen(NamedTuple):
     arguments: dict[str, str]
 
 
+class Row(NamedTuple):
+    to: re.Pattern[str]
+    caller: re.Pattern[str]
+    trunk: re.Pattern[str]
+    chosen: Chosen
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(text))
+
+
 class Routing:
     def __init__(self, routes: tuple[Route, ...]) -> None:
-        self.routes = [(re.compile(fnmatch.translate(route.to)), Chosen(route.agent, route.arguments)) for route in routes]
+        self.rows = [
+            Row(pattern(route.to), pattern(route.caller), pattern(route.trunk), Chosen(route.agent, route.arguments)) for route in routes
+        ]
 
-    def choose(self, number: str) -> Chosen | None:
-        """`number`: the user part of what was called. None: nobody is there, 404."""
-        return next((chosen for pattern, chosen in self.routes if pattern.fullmatch(number)), None)
+    def choose(self, number: str, caller: str = "", trunk: str = "") -> Chosen | None:
+        """`number` and `caller`: the user parts; `trunk`: where it comes from. None: nobody is there, 404."""
+        for row in self.rows:
+            if row.to.fullmatch(number) and row.caller.fullmatch(caller) and row.trunk.fullmatch(trunk):
+                return row.chosen
+        return None
 
-    def why_not(self, number: str) -> str:
-        if not self.routes:
-            return f"404: {number or 'a call without a number'} has no agent: the configuration has no [[routes]]"
-        return f"404: {number or 'a call without a number'} fits none of the {len(self.routes)} routes; add one, or one with to = \"*\""
+    def why_not(self, number: str, caller: str = "", trunk: str = "") -> str:
+        called = number or "a call without a number"
+        if not self.rows:
+            return f"404: {called} has no agent: the configuration has no [[routes]]"
+        origin = f"from {clean(caller, 80) or 'nobody'} over {f'trunk {trunk}' if trunk else 'no trunk'}"
+        if any(row.to.fullmatch(number) for row in self.rows):
+            return f"404: {called} has routes, but none for a call {origin}; look at their caller and trunk, or add one with to alone"
+        return f'404: {called} fits none of the {len(self.rows)} routes ({origin}); add one, or one with to = "*"'

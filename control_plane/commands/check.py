@@ -46,18 +46,27 @@ def warnings(settings: config.Config) -> list[str]:
     """What is allowed, but may not be meant."""
     found = []
     host, _ = config.parse_address(settings.sip.listen, "sip.listen")
-    if not is_loopback(host) and all(is_loopback(network) for network in settings.sip.allow):
+    allowed = [*settings.sip.allow, *(source for trunk in settings.trunks for source in trunk.allow)]
+    if not is_loopback(host) and not settings.users and all(is_loopback(source) for source in allowed):
         found.append(
             f"sip:{settings.sip.listen} can be reached from elsewhere, but only this machine may call: everybody else gets 403. "
             'Allow your phone or trunk with --allow 192.0.2.0/24, or sip.allow = ["192.0.2.0/24"] in the file'
         )
     if not settings.routes:
         found.append("there is no route, so every call is refused with 404: name an agent with --agent, or in [[routes]]")
+    found += [
+        f'trunk "{trunk.name}" calls nobody: allow_numbers is empty, so every number is refused; write the patterns that may be called'
+        for trunk in settings.trunks
+        if trunk.gateways and not trunk.allow_numbers and not trunk.register
+    ]
     return found
 
 
 def is_loopback(text: str) -> bool:
-    """True for an address or a network within 127.0.0.0/8 or ::1."""
+    """True for an address or a network within 127.0.0.0/8 or ::1. A host name is somebody else."""
     import ipaddress
 
-    return ipaddress.ip_network(text, strict=False).is_loopback
+    try:
+        return ipaddress.ip_network(text, strict=False).is_loopback
+    except ValueError:
+        return False

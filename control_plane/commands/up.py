@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     held = runtime.lock(directory)
     logs.configure(settings.log_format, "bellframe")
     file = directory / "config.json"
-    runtime.write_private(file, msgspec.json.encode(settings))
+    runtime.write_private(file, config.encode(settings))
     for warning in check.warnings(settings):
         print(f"note: {warning}", file=sys.stderr)
     print("starting; the first time on a machine, the kernels are compiled, which takes up to a minute", file=sys.stderr, flush=True)
@@ -69,7 +69,8 @@ def configure(arguments: argparse.Namespace) -> Config:
     agent = arguments.agent or (None if arguments.config else DEFAULT_AGENT)
     routes = (Route(agent=agent),) if agent else given.routes
     runtime_directory = os.path.abspath(arguments.runtime_dir) if arguments.runtime_dir else given.runtime_directory
-    return config.check(Config(sip, media, bridge, routes, runtime_directory, given.log_format))
+    replaced = {"sip": sip, "media": media, "bridge": bridge, "routes": routes, "runtime_directory": runtime_directory}
+    return config.check(msgspec.structs.replace(given, **replaced))
 
 
 SectionType = TypeVar("SectionType", bound=config.Section)
