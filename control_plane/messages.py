@@ -150,6 +150,8 @@ class StartAgent(Message):
     headers: dict[str, str] = {}
     arguments: dict[str, str] = {}
     resumed: bool = False
+    trunk: str = ""
+    """Which trunk the call came or goes through; empty: none."""
 
 
 class StopAgent(Message):
@@ -283,6 +285,8 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     bridge: int = -1
     sip_call_id: str = ""
     remote: str = ""
+    trunk: str = ""
+    """Which it came or goes through; empty: none."""
     cause: str = ""
     """Why it ended, in plain words."""
     outcome: Outcome = "queued"

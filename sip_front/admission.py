@@ -1,7 +1,4 @@
-"""Who may call, and how many at a time. A refusal says what to change; the far end gets the status only.
-
-Only the address of the socket's peer counts: Via, Contact and X-Forwarded-For are written by whoever sends them.
-"""
+"""How many calls may come, and which refusals get a line. A refusal says what to change; the far end gets the status only."""
 
 import ipaddress
 import logging
@@ -17,13 +14,17 @@ REST_NS = 1_000_000_000  # one line in this time that counts what got none
 
 class Refusal(NamedTuple):
     status: int
+    """0: no answer at all."""
     text: str
     """For the operator: what is wrong and the remedy."""
     retry_after_s: int = 0
+    more_headers: tuple[tuple[str, str], ...] = ()
+    is_expected: bool = False
+    """A challenge that any honest phone gets first: no line in the log, and no refused call."""
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        return (("Retry-After", str(self.retry_after_s)),) if self.retry_after_s else ()
+        return (("Retry-After", str(self.retry_after_s)),) if self.retry_after_s else self.more_headers
 
 
 def fold(host: str) -> IPAddress | None:
@@ -36,35 +37,17 @@ def fold(host: str) -> IPAddress | None:
 
 
 class Admission:
-    """`allow`: networks that may call. `max_calls_per_second`: a token bucket that holds one second's worth."""
+    """`max_calls_per_second`: a token bucket that holds one second's worth."""
 
-    def __init__(self, allow: tuple[str, ...], max_calls_per_second: float) -> None:
-        self.networks = [ipaddress.ip_network(network) for network in allow]
+    def __init__(self, max_calls_per_second: float) -> None:
         self.rate = max_calls_per_second
         self.burst = max(1.0, max_calls_per_second)
         self.tokens, self.filled_at_ns = self.burst, 0
         self.is_draining = False
         self.drain_seconds = 30
-        self.verdicts: dict[str, bool] = {}
         self.logged_ns: dict[tuple[str, str], int] = {}
         self.lines, self.lines_filled_at_ns = float(LINES_PER_SECOND), 0
         self.unlogged, self.rest_logged_ns = 0, 0
-
-    def may_send(self, host: str) -> bool:
-        """Default deny."""
-        verdict = self.verdicts.get(host)
-        if verdict is None:
-            address = fold(host)
-            verdict = address is not None and any(
-                address in network for network in self.networks if network.version == address.version
-            )
-            if len(self.verdicts) >= MAX_KNOWN_HOSTS:
-                self.verdicts.clear()
-            self.verdicts[host] = verdict
-        return verdict
-
-    def refuse_stranger(self, host: str) -> Refusal:
-        return Refusal(403, f"403: {host} is not in sip.allow; add its network there if it is your trunk")
 
     def refuse_call(self, now_ns: int) -> Refusal | None:
         """None: the call may come, and has taken its token."""

@@ -68,6 +68,7 @@ class Call:
         self.desk, self.session, self.direction, self.call_id = desk, session, direction, session.call_id
         self.state = State.OPENING if direction == "inbound" else State.PREPARING
         self.caller = self.callee = self.agent = ""
+        self.trunk = ""
         self.arguments: dict[str, str] = {}
         self.headers: dict[str, str] = {}
         self.worker = self.bridge = -1
@@ -182,6 +183,7 @@ class Call:
             bridge=self.bridge,
             sip_call_id=clean(self.session.sip_call_id, 200),
             remote=f"{self.session.peer[0]}:{self.session.peer[1]}",
+            trunk=self.trunk,
             cause=self.cause,
             outcome=outcome,
             status=status,
@@ -226,6 +228,7 @@ def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
             headers=call.headers,
             arguments=call.arguments,
             resumed=resumed,
+            trunk=call.trunk,
         ),
         now_ns,
     )

@@ -249,6 +249,8 @@ class Verdict(NamedTuple):
     """absent: no credentials; stale: the right ones for a nonce that is over; refused: wrong."""
     user: str = ""
     """As the far end wrote it, for the log; of "passed", who it is."""
+    is_own_nonce: bool = True
+    """It was given to this source, which therefore receives what we send: its address is not forged."""
 
 
 class Server:
@@ -288,7 +290,7 @@ class Server:
         nonce, nc, cnonce, qop = (given.get(key, "") for key in ("nonce", "nc", "cnonce", "qop"))
         made_ns = self._made_ns(nonce, source)
         if algorithm not in self.algorithms or given.get("uri") != request.uri or qop not in ("", "auth"):
-            return Verdict("refused", name)
+            return Verdict("refused", name, made_ns is not None)
         user = self.users.get(name)
         expected = digest_response(
             STRENGTH[algorithm], (user or self.nobody).ha1(algorithm), request.method, request.uri, nonce,
@@ -296,7 +298,7 @@ class Server:
         )  # fmt: skip
         is_right = hmac.compare_digest(expected.encode(), _octets(given.get("response", "").lower()))
         if not is_right or user is None:
-            return Verdict("refused", name)
+            return Verdict("refused", name, made_ns is not None)
         count = parse_hex(nc) if qop else 1
         if made_ns is None or count is None or not self._is_first_use(nonce, count, made_ns, now_ns):
             return Verdict("stale", name)

@@ -36,12 +36,14 @@ from control_plane.messages import (
 )
 from sip_front.admission import Admission
 from sip_front.call import Call, Cause, State
+from sip_front.callers import Callers
 from sip_front.message import Request
 from sip_front.negotiation import warning
 from sip_front.operators import Operators
 from sip_front.peers import Peer, Peers, Role
 from sip_front.routing import Chosen, Routing
 from sip_front.session import NORMAL_UNSPECIFIED, Event, Session
+from sip_front.trunk import Trunk
 from sip_front.uri import BadUri, Uri, parse_uri
 from sip_front.user_agent import Address, UserAgent
 
@@ -67,10 +69,13 @@ class Front:
         self.config, self.started_ns = config, now_ns
         self.front_id = 1 + secrets.randbelow(2**63 - 1)
         """Workers tell by it what we opened from what a front before us left open. Never 0."""
-        self.admission = Admission(config.sip.allow, config.sip.max_calls_per_second)
+        self.admission = Admission(config.sip.max_calls_per_second)
         self.admission.drain_seconds = max(1, round(config.sip.drain_seconds))
         self.routing = Routing(config.routes)
-        self.user_agent = UserAgent(self.admission, config.media.formats, port, local_host_towards)
+        self.trunks = {trunk.name: Trunk(trunk) for trunk in config.trunks}
+        self.callers = Callers(config.sip, config.trunks, config.users)
+        self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, port, local_host_towards)
+        self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.peers = Peers()
         self.calls: dict[str, Call] = {}
         self.ended: dict[str, CallFacts] = {}
@@ -123,6 +128,10 @@ class Front:
         messages, self.messages = self.messages, []
         return messages
 
+    def take_names(self, now_ns: int) -> list[str]:
+        """Host names in allow lists whose addresses the process should look up, and tell `callers.resolved`."""
+        return self.callers.take_names(now_ns)
+
     def take_lookups(self) -> list[Lookup]:
         lookups, self.lookups = self.lookups, []
         return lookups
@@ -174,6 +183,8 @@ class Front:
     def changed(self, call: Call, now_ns: int) -> None:
         if call.state in (State.CLOSING, State.ENDED):
             self._release(call, "bridge")
+            if call.trunk in self.trunks:
+                self.trunks[call.trunk].calls.discard(call.call_id)
         facts = call.facts(now_ns)
         self.operators.show_call(facts)
         if call.state is State.ENDED:
@@ -235,9 +246,14 @@ class Front:
         self.calls_total += 1
         request = session.invite
         number, caller = number_of(request.uri), number_of(request.from_.uri)
-        chosen = self.routing.choose(number)
+        trunk = self.trunks.get(session.trunk)
+        why_full = trunk.why_full() if trunk else ""
+        if why_full:
+            self._refuse(session, caller, number, 503, why_full, now_ns, (("Retry-After", "5"),))
+            return
+        chosen = self.routing.choose(number, caller, session.trunk)
         if chosen is None:
-            self._refuse(session, caller, number, 404, self.routing.why_not(number), now_ns)
+            self._refuse(session, caller, number, 404, self.routing.why_not(number, caller, session.trunk), now_ns)
             return
         try:
             negotiation = session.negotiation
@@ -248,6 +264,7 @@ class Front:
             return
         call = Call(self, session, "inbound", now_ns, time.time())
         call.media, call.caller, call.callee, call.headers = media, caller, number, forwarded(request)
+        call.trunk = session.trunk
         why_not = self._staff(call, chosen, now_ns)
         if why_not:
             self._refuse(session, caller, number, 503, why_not, now_ns, (("Retry-After", "5"),))
@@ -278,6 +295,8 @@ class Front:
 
     def _open(self, call: Call, now_ns: int) -> None:
         self.calls[call.call_id] = call
+        if call.trunk in self.trunks:
+            self.trunks[call.trunk].calls.add(call.call_id)
         for role, index in (("worker", call.worker), ("bridge", call.bridge)):
             peer = self.peers.get("worker" if role == "worker" else "bridge", index)
             if peer:

@@ -16,7 +16,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import zmq
 
@@ -117,9 +118,9 @@ class Process:
                     self.front.operators.unreachable(identity)
             self.read_control()  # sending swallows the edge of what came meanwhile
         for lookup in self.front.take_lookups():
-            task = self.loop.create_task(self.resolve(lookup))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self.spawn(self.resolve(lookup))
+        for name in self.front.take_names(time.monotonic_ns()):
+            self.spawn(self.resolve_allowed(name))
         self.set_timer()
 
     def send_sip(self, octets: bytes, destination: Address) -> None:
@@ -146,6 +147,19 @@ class Process:
             self.timer.cancel()
         self.timer_ns = deadline_ns
         self.timer = self.loop.call_later(max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9), self.wake)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def resolve_allowed(self, name: str) -> None:
+        """A host name that may call: all its addresses, of both families."""
+        try:
+            found = await self.loop.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            found = []
+        self.front.callers.resolved(name, frozenset(str(row[4][0]) for row in found))
 
     async def resolve(self, lookup: Lookup) -> None:
         """A name in a call that we make. NAPTR and SRV come with trunks."""

@@ -64,6 +64,8 @@ class Session:
         self.local_host, self.peer = local_host, peer
         self.local_tag = ""
         self.sip_call_id = ""
+        self.trunk = ""
+        """Whose call it is; empty: of no trunk."""
         self.dialog: Dialog | None = None
         self.invite: Request
         self.negotiation: Negotiation

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from control_plane.errors import BellframeError
-from sip_front.admission import Admission, fold
+from sip_front.admission import Admission, Refusal, fold
+from sip_front.callers import Admitted, Callers
 from sip_front.deadlines import Deadlines
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
@@ -81,12 +82,13 @@ class UserAgent:
     def __init__(
         self,
         admission: Admission,
+        callers: Callers,
         formats: tuple[str, ...],
         port: int,
         local_host_towards: Callable[[str], str],
         new_call_id: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
-        self.admission, self.formats, self.port = admission, formats, port
+        self.admission, self.callers, self.formats, self.port = admission, callers, formats, port
         self.local_host_towards, self.new_call_id = local_host_towards, new_call_id
         self.deadlines = Deadlines()
         self.served: dict[tuple[str, ...], Served] = {}
@@ -100,6 +102,8 @@ class UserAgent:
         self.traces: list[Trace] = []
         self.is_traced = False
         self.refused_calls = 0
+        self.trunk_formats: dict[str, tuple[str, ...]] = {}
+        """Of those trunks that have their own."""
 
     # ---- from the process ------------------------------------------------------------------------------------
 
@@ -111,11 +115,15 @@ class UserAgent:
             message = parse(octets)
             if isinstance(message, Response):
                 self._receive_response(message, source, now_ns)
-            elif self.admission.may_send(source[0]) or self._is_from_callee(message, source):
-                validate(message)
-                self._receive_request(message, source, now_ns)
             else:
-                self._refuse_stranger(message, octets, source, now_ns)
+                admitted = Admitted("", None)
+                if not self._is_under_way(message, source):
+                    admitted = self.callers.admit(message, source[0], now_ns)
+                if admitted.refusal:
+                    self._refuse_stranger(message, admitted.refusal, octets, source, now_ns)
+                    return
+                validate(message)
+                self._receive_request(message, source, admitted.trunk, now_ns)
         except BadMessage as failure:
             self._receive_bad(failure, octets, source, now_ns)
 
@@ -270,7 +278,7 @@ class UserAgent:
             sent.transaction.told = False
             sent.on_response(response, now_ns)
 
-    def _receive_request(self, request: Request, source: Address, now_ns: int) -> None:
+    def _receive_request(self, request: Request, source: Address, trunk: str, now_ns: int) -> None:
         key = server_key(request)  # of what came: rport is not there yet
         served = self.served.get(key)
         destination = mark_received(request, source)
@@ -288,7 +296,7 @@ class UserAgent:
         elif tag:
             self._receive_in_dialog(request, key, tag, source, destination, now_ns)
         elif request.method != "ACK":
-            self._receive_new(request, key, source, destination, now_ns)
+            self._receive_new(request, key, source, destination, trunk, now_ns)
 
     def _receive_cancel(self, request: Request, key: tuple[str, ...], destination: Address, now_ns: int) -> None:
         served = self.served.get((*key[:2], "INVITE", *key[3:]))
@@ -321,7 +329,9 @@ class UserAgent:
         served = self.served[key] = Served(self, key, request, destination, session)
         session.receive_request(served, now_ns)
 
-    def _receive_new(self, request: Request, key: tuple[str, ...], source: Address, destination: Address, now_ns: int) -> None:
+    def _receive_new(
+        self, request: Request, key: tuple[str, ...], source: Address, destination: Address, trunk: str, now_ns: int
+    ) -> None:
         """Outside of a dialog, in the order of 8.2. Max-Forwards 0 has arrived like any other (RFC 4475 3.3.11: 483 is for proxies)."""
         if request.method == "OPTIONS":
             refusal = self.admission.is_draining
@@ -337,9 +347,11 @@ class UserAgent:
             self._log_refusal("482: the same INVITE came twice on different ways; a proxy before us forks it to us", source, now_ns)
             self._reply(request, 482, destination)
         else:
-            self._receive_invite(request, key, source, destination, now_ns)
+            self._receive_invite(request, key, source, destination, trunk, now_ns)
 
-    def _receive_invite(self, request: Request, key: tuple[str, ...], source: Address, destination: Address, now_ns: int) -> None:
+    def _receive_invite(
+        self, request: Request, key: tuple[str, ...], source: Address, destination: Address, trunk: str, now_ns: int
+    ) -> None:
         misunderstood = self._why_not_understood(request)
         if misunderstood:
             self._log_refusal(misunderstood[2], source, now_ns)
@@ -352,9 +364,10 @@ class UserAgent:
             return
         host = self.local_host_towards(source[0])
         session = Session(self, self.new_call_id(), State.INCOMING, host, source)
+        session.trunk = trunk
         served = Served(self, key, request, destination, session)
         start_incoming(session, served, secrets.token_hex(6))
-        session.negotiation = self._negotiation(host, source[0])
+        session.negotiation = self._negotiation(host, source[0], self.trunk_formats.get(trunk))
         self.served[key] = self.invites[_merge_key(request)] = served
         self.sessions[request.call_id, session.local_tag] = session
         self._trace_received(session, "INVITE", source)
@@ -375,25 +388,33 @@ class UserAgent:
 
     # ---- what is refused -------------------------------------------------------------------------------------
 
-    def _is_from_callee(self, request: Request, source: Address) -> bool:
-        """Whom we called may end the call, whatever sip.allow says of callers."""
-        session = self.sessions.get((request.call_id, request.to.tag or ""))
-        return session is not None and session.peer[0] == source[0]
+    def _is_under_way(self, request: Request, source: Address) -> bool:
+        """A repeat, ACK or CANCEL of what this address sent before, or a request inside of a call with it.
 
-    def _refuse_stranger(self, request: Request, octets: bytes, source: Address, now_ns: int) -> None:
-        refusal = self.admission.refuse_stranger(source[0])
-        self._log_refusal(refusal.text, source, now_ns, is_call=request.method == "INVITE")
-        if request.method != "ACK":
+        Whoever was let in once, or was called by us, may go on, whatever lists and passwords say of new calls.
+        """
+        session = self.sessions.get((request.call_id, request.to.tag or ""))
+        if session is not None and session.peer[0] == source[0]:
+            return True
+        key = server_key(request)
+        served = self.served.get((*key[:2], "INVITE", *key[3:]) if request.method == "CANCEL" else key)
+        return served is not None and served.session.peer[0] == source[0]
+
+    def _refuse_stranger(self, request: Request, refusal: Refusal, octets: bytes, source: Address, now_ns: int) -> None:
+        if not refusal.is_expected:
+            self._log_refusal(refusal.text, source, now_ns, is_call=request.method == "INVITE")
+        if refusal.status and request.method != "ACK":
             mark_received(request, source)
-            response = make_response(request, refusal.status).encode()
+            response = make_response(request, refusal.status, headers=refusal.headers).encode()
             if len(response) <= MAX_REPLY_FACTOR * len(octets):
                 self.outbox.append((response, source))
 
     def _receive_bad(self, failure: BadMessage, octets: bytes, source: Address, now_ns: int) -> None:
         request = failure.request
         try:
-            if request is not None and not self.admission.may_send(source[0]):
-                self._refuse_stranger(request, octets, source, now_ns)
+            refusal = self.callers.admit(request, source[0], now_ns).refusal if request is not None else None
+            if request is not None and refusal:
+                self._refuse_stranger(request, refusal, octets, source, now_ns)
                 return
             self._log_refusal(f"{failure.status}: a message that is not valid SIP: {failure}", source, now_ns, is_call=False)
             if request is not None and request.method != "ACK":
@@ -416,9 +437,9 @@ class UserAgent:
         if self.is_traced:
             self.traces.append(Trace(session.call_id, False, summary, f"{source[0]}:{source[1]}"))
 
-    def _negotiation(self, address: str, remote_host: str) -> Negotiation:
+    def _negotiation(self, address: str, remote_host: str, formats: tuple[str, ...] | None = None) -> Negotiation:
         remote = fold(remote_host)
-        return Negotiation(self.formats, address, allow_loopback=remote is not None and remote.is_loopback)
+        return Negotiation(formats or self.formats, address, allow_loopback=remote is not None and remote.is_loopback)
 
 
 def mark_received(request: Request, source: Address) -> Address:

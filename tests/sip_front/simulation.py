@@ -6,6 +6,7 @@ Nothing sleeps and nothing is random beyond the seed, so a failure can be run ag
 import heapq
 import random
 from collections.abc import Callable
+from typing import Any
 
 from control_plane.config import Config, Media, Route, Sip
 from control_plane.messages import (
@@ -77,9 +78,13 @@ class Network:
 class Machine:
     """A front, with two workers and two bridges that answer at once unless they are told not to."""
 
-    def __init__(self, network: Network, host: str = SERVER, workers: int = 2, capacity: int = 100, **sip: object) -> None:
+    def __init__(
+        self, network: Network, host: str = SERVER, workers: int = 2, capacity: int = 100, more: dict[str, Any] | None = None, **sip: object
+    ) -> None:
+        """`sip`: settings of that section; `more`: other parts of the configuration, such as trunks."""
         settings = Sip(**{"listen": f"{host}:5060", "allow": TRUSTED, **sip})  # type: ignore[arg-type]
-        config = Config(sip=settings, media=Media(), routes=(Route(agent="echo", to="[0-9+]*", arguments={"tone": "high"}),))
+        routes = (Route(agent="echo", to="[0-9+]*", arguments={"tone": "high"}),)
+        config = Config(**{"sip": settings, "media": Media(), "routes": routes, **(more or {})})
         self.network, self.host = network, host
         self.front = Front(config, 5060, lambda _host: host, network.now_ns)
         self.silent: set[bytes] = set()

@@ -189,7 +189,7 @@ def authorized(ours: Server, username: str = "alice", password: str = "secret", 
 def test_who_knows_the_password_passes_and_the_strongest_algorithm_was_used() -> None:
     ours = server()
     _, sent = authorized(ours)
-    assert ours.verify(sent, SOURCE, START) == ("passed", "alice")
+    assert ours.verify(sent, SOURCE, START) == ("passed", "alice", True)
     assert "algorithm=SHA-256" in (sent.headers.get("Authorization") or "")
 
 
@@ -202,7 +202,7 @@ def test_without_credentials_nothing_is_remembered() -> None:
 def test_a_wrong_password_and_an_unknown_user_are_the_same(username: str, password: str) -> None:
     ours = server()
     _, sent = authorized(ours, username, password)
-    assert ours.verify(sent, SOURCE, START) == ("refused", username) and ours.used == {}
+    assert ours.verify(sent, SOURCE, START) == ("refused", username, True) and ours.used == {}
 
 
 def test_the_same_credentials_pass_only_once() -> None:
@@ -233,6 +233,8 @@ def test_a_nonce_that_was_made_up_is_stale_even_with_the_right_password() -> Non
         asked = refused(f'Digest realm="{REALM}", nonce="{nonce}", qop="auth"')
         Client(Credentials("alice", "secret")).answer(sent, asked, Attempt())
         assert ours.verify(sent, SOURCE, START).kind == "stale"
+        Client(Credentials("alice", "wrong")).answer(sent, asked, Attempt())
+        assert ours.verify(sent, SOURCE, START) == ("refused", "alice", False)
 
 
 def test_credentials_for_another_request_are_refused() -> None:
