@@ -10,6 +10,7 @@ import os
 import time
 import traceback
 
+import msgspec
 import numpy as np
 
 from ai_bridge import loader
@@ -20,7 +21,7 @@ from ai_bridge.intake import BRIEF_FRAME, Intake, Record
 from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
 from ai_bridge.speech import Mark, SpeechQueue, Utterance
 from control_plane.channel import Channel
-from control_plane.errors import BellframeError
+from control_plane.errors import BellframeError, ConfigurationError
 from control_plane.messages import AgentFailed, AgentStarted, Alive, Message, StartAgent, StopAgent
 from shm import doorbell, ring
 from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FRAME_MS, GENERATION, HELD, MARK_PLAYED, TURN_ENDED, Rings
@@ -174,6 +175,11 @@ class Bridge:
             return
         if known is not None:
             self._end(known, "the call's media was opened anew")
+        if self._try_attach(start):
+            self.send(AgentStarted(call_id=start.call_id))
+
+    def _try_attach(self, start: StartAgent) -> bool:
+        """False: the agent cannot be had, and the front was told why."""
         try:
             self._attach(start)
         except AGENT_RAISES as failure:
@@ -181,9 +187,19 @@ class Bridge:
             cause = failure.__cause__ if isinstance(failure, BellframeError) else failure
             log.error("%s", why, exc_info=cause, extra={"call_id": start.call_id})
             self.send(AgentFailed(call_id=start.call_id, why=why))
-        else:
-            self.send(AgentStarted(call_id=start.call_id))
-            self._pass_again()
+            return False
+        self._pass_again()
+        return True
+
+    def _hand_over(self, call: Call, agent: str) -> None:
+        """Another agent takes the call, in the next round of the loop: this one is in the midst of a handler."""
+
+        def hand_over() -> None:
+            if self.calls.get(call.call_id) is call:
+                self._end(call, f"{agent} takes the call")
+                self._try_attach(msgspec.structs.replace(call.start, agent=agent, resumed=True))
+
+        self._loop.call_soon(hand_over)
 
     def _attach(self, start: StartAgent) -> None:
         words = self.rings.words
@@ -202,6 +218,7 @@ class Bridge:
             raise BellframeError(f"{kind.__name__}.sample_rate_hz is {wanted_hz}: 20 ms must be whole samples, so give a multiple of 50")
         call = Call(start, speech, wanted_hz or start.sample_rate_hz, self.send)
         call.on_task_failed = self._agent_failed
+        call.on_hand_over = self._hand_over
         if issubclass(kind, BatchAgent):
             self._batch_for(start.agent, kind).add(call)
             call.listener = self._batches[start.agent]
@@ -244,11 +261,15 @@ class Bridge:
 
     def _agent_failed(self, call: Call, where: str, failure: BaseException) -> None:
         """The agent's own code raised. Its call is told to the front, which ends it; nothing else is touched."""
-        trace = own_trace(failure.__traceback__)
-        last = traceback.extract_tb(trace)[-1:]
-        place = f", {os.path.basename(last[0].filename)} line {last[0].lineno}" if last else ""
-        why = f"{where} raised {type(failure).__name__}: {failure}{place}"
-        log.error("%s", why, exc_info=(type(failure), failure, trace), extra={"call_id": call.call_id})
+        if isinstance(failure, ConfigurationError):  # it says what to change, and no line of code would help
+            why = str(failure)
+            log.error("%s", why, extra={"call_id": call.call_id})
+        else:
+            trace = own_trace(failure.__traceback__)
+            last = traceback.extract_tb(trace)[-1:]
+            place = f", {os.path.basename(last[0].filename)} line {last[0].lineno}" if last else ""
+            why = f"{where} raised {type(failure).__name__}: {failure}{place}"
+            log.error("%s", why, exc_info=(type(failure), failure, trace), extra={"call_id": call.call_id})
         if self.calls.get(call.call_id) is call:
             self.send(AgentFailed(call_id=call.call_id, why=why))
             self._end(call, f"the agent failed: {why}")

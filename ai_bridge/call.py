@@ -26,6 +26,8 @@ class Call:
     """One conversation. Use it from the event loop's thread only."""
 
     def __init__(self, start: StartAgent, speech: SpeechQueue, sample_rate_hz: int, send: Callable[[Message], object]) -> None:
+        self.start = start
+        """As the front told it."""
         self.call_id = start.call_id
         self.caller = start.caller
         """Who calls, as the far end says."""
@@ -57,6 +59,7 @@ class Call:
         self._send = send
         self._tasks: set[asyncio.Task[Any]] = set()
         self.on_task_failed: Callable[[Call, str, BaseException], None] | None = None
+        self.on_hand_over: Callable[[Call, str], None] | None = None
 
     # ---- speaking ---------------------------------------------------------------------------------------------
 
@@ -135,6 +138,14 @@ class Call:
         """End the call now. To finish a sentence first: `await call.say(goodbye); call.hang_up()`."""
         if not self.has_ended:
             self._send(HangUp(call_id=self.call_id, cause=cause or "the agent hung up"))
+
+    def hand_over(self, agent: str) -> None:
+        """Another agent takes the call: named as in a route. This one's part ends as if the call were over.
+
+        Nothing queued is said any more than `drained` was waited for. One that cannot be had fails the call.
+        """
+        if not self.has_ended and self.on_hand_over is not None:
+            self.on_hand_over(self, agent)
 
     def note(self, kind: str, text: str, **values: float) -> None:
         """Tell whoever watches this call: what was understood, what is said, how long something took."""

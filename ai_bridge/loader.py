@@ -5,23 +5,26 @@ import sys
 
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
+from ai_bridge.wires.bot import bot_at
 from control_plane.errors import ConfigurationError
 
 AgentClass = type[Agent] | type[BatchAgent]
 
 
 def load(reference: str) -> AgentClass:
-    """The class that "echo", or "MODULE:CLASS", stands for.
+    """The class that "echo", "MODULE:CLASS", or a bot's address such as "twilio+wss://bot.example/media" stands for.
 
     Raises ConfigurationError saying what was looked for, where, and what to change; the cause is chained if the
     module itself raised.
     """
+    if "://" in reference:
+        return bot_at(reference)
     path = BUILT_IN.get(reference, reference)
     module_name, colon, class_name = path.partition(":")
     if not colon or not module_name or not class_name:
         raise ConfigurationError(
             f'agent "{reference}": there is no such built-in agent ({", ".join(BUILT_IN)}). '
-            'Your own is named MODULE:CLASS, for example "my_agent:MyAgent"'
+            'Your own is named MODULE:CLASS, for example "my_agent:MyAgent", a bot elsewhere WIRE+wss://HOST/PATH'
         )
     try:
         module = importlib.import_module(module_name)

@@ -70,7 +70,7 @@ class Bridge(Section):
 
 class Route(Section):
     agent: str
-    """echo, menu, or MODULE:CLASS."""
+    """echo, menu, MODULE:CLASS, or a bot's address such as twilio+wss://bot.example/media (docs/wires.md)."""
     to: str = "*"
     """The number called, as a pattern: "+4930*". The first route that fits is taken."""
     caller: str = "*"

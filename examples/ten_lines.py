@@ -13,3 +13,6 @@ class Parrot(Agent):
 
     def on_audio(self, frame: Frame) -> None:
         self.speech.write_nowait(frame.pcm)
+
+    def on_hold(self, is_held: bool) -> None:
+        self.call.clear() if is_held else self.on_start(self.call)  # on hold nothing is played: what waits would be stale

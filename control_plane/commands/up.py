@@ -30,7 +30,7 @@ DRAIN_MARGIN_S = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=pathlib.Path, metavar="FILE", help="TOML; `bellframe check FILE` says whether it is right")
-    parser.add_argument("--agent", help="who answers: echo, menu, or MODULE:CLASS (default, without a file: menu)")
+    parser.add_argument("--agent", help="who answers: echo, menu, MODULE:CLASS, or WIRE+wss://BOT (default, without a file: menu)")
     parser.add_argument("--sip", metavar="HOST:PORT", help="where calls come in (default 127.0.0.1:5060)")
     parser.add_argument("--rtp-ports", metavar="A-B", help="ports for audio, two a call (default 10000-12000)")
     parser.add_argument("--workers", type=int, metavar="N", help="media workers (default: one a core, but one core is left)")

@@ -39,6 +39,27 @@ def test_ten_lines(tmp_path):
     asyncio.run(scenario())
 
 
+def test_ten_lines_say_nothing_stale_after_a_hold(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("ten_lines:Parrot")
+            call = bridge.calls["a"]
+            line.caller_says(tone(1_600))
+            line.hold(True)
+            line.caller_says(tone(1_600))
+            scene.ring()
+            await scene.until(lambda: call.turn == 1 and call.queued_ms == 0)
+            line.tick()  # the worker drops the old turn
+            line.hold(False)
+            line.caller_says(tone(320, 9_000))
+            scene.ring()
+            await scene.until(lambda: call.queued_ms == 1_040)
+            line.tick(60)
+            assert np.array_equal(line.heard()[8_000:], tone(320, 9_000))
+
+    asyncio.run(scenario())
+
+
 def test_barge_in(tmp_path):
     async def scenario() -> None:
         async with stage(tmp_path) as (scene, bridge):

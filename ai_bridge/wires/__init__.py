@@ -1,0 +1,10 @@
+"""The wires: how bots that were written for another provider are spoken to. One row and one file each.
+
+A route names a bot by its wire and its address, `agent = "twilio+wss://bot.example/media"`: the part before the plus is
+a name of this table. Rows name their classes as text, so that nothing is loaded before a call wants it.
+"""
+
+WIRES = {
+    # name     class
+    "twilio": "ai_bridge.wires.twilio:Twilio",
+}

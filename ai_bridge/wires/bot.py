@@ -1,0 +1,309 @@
+"""The agent that is a bot somewhere else: it joins a call and a wire.
+
+The caller's frames go out as they come, what the bot says goes into the call as it comes, and Bellframe keeps the
+pace. A bot that is away, stalls, dies or sends nonsense ends or hands over its own call and nothing else: audio for it
+waits `backlog_ms`, its socket's memory is bounded, and so is what it may say ahead.
+"""
+
+import asyncio
+import functools
+import importlib
+import logging
+import urllib.parse
+from typing import ClassVar
+
+from ai_bridge.agent import Agent
+from ai_bridge.call import Answer, Call
+from ai_bridge.frame import Frame, Pcm
+from ai_bridge.resample import Resampler
+from ai_bridge.speech import SpeechStream
+from ai_bridge.wires import WIRES, options
+from ai_bridge.wires.socket import Broken, Socket, Unreachable, without_secrets
+from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Finish, Ignored, Mark, Messages, Say, Wire
+from control_plane.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+MOST_MARKS, LONGEST_NAME = 1000, 1000
+"""A bot that sets more marks than are ever played must not fill the memory."""
+LAST_WORDS_S = 20.0
+"""A bot that closes its connection has nothing more to say: what it said is played for at most this long."""
+RETRY_S = 0.25
+"""Before the bot is dialled anew; twice as long each time."""
+FRAME_S = 0.02
+
+
+class Bot(Agent):
+    """Subclassed for each address, by `bot_at`."""
+
+    wire_class: ClassVar[type[Wire]]
+    url: ClassVar[str]
+
+    def on_start(self, call: Call) -> None:
+        self._options, parameters = options.read(call.arguments)
+        if call.resumed:
+            parameters = {**parameters, "resumed": "true"}
+        self._about = About(
+            call.call_id, call.caller, call.callee, call.direction, {**call.headers, **parameters}, self._options, self.url
+        )
+        self._wire = self.wire_class(self._about)
+        self._wire.headers(), self._options.headers()  # a secret that cannot be read is told before anything else
+        self._resampler: Resampler | None = None
+        self._socket: Socket | None = None
+        self._may_send = asyncio.Event()
+        self._speech: SpeechStream | None = None
+        self._speech_rate_hz = 0
+        self._flush: asyncio.TimerHandle | None = None
+        self._marks: dict[str, str] = {}  # ours: the bot's
+        self._marks_set = 0
+        self._began_at: int | None = None
+        self._is_finishing = False
+        self._was_ignored = False
+        call.spawn(self._serve())
+
+    # ---- the connection ---------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Dial, and dial anew, until the call is over or the bot is given up."""
+        why = ""
+        try:
+            for attempt in range(1 + self._options.retries):
+                if attempt:
+                    log.warning("%s: it is dialled anew", why, extra={"call_id": self.call.call_id})
+                    await asyncio.sleep(RETRY_S * 2 ** (attempt - 1))
+                try:
+                    await self._converse()
+                    await self._finish("the bot closed the connection")
+                    return
+                except (Unreachable, Broken, BotViolation) as failure:
+                    why = str(failure)
+                    if isinstance(failure, BotViolation):
+                        break  # it would do so again
+            self._give_up(why)
+        finally:
+            self._may_send.set()  # whoever waits finds the socket gone, or the call over
+
+    async def _converse(self) -> None:
+        """One connection, from dialling to its end."""
+        self._wire = wire = self.wire_class(self._about)
+        given = self._options
+        bot = await Socket.dial(
+            self,
+            self.url,
+            {**given.headers(), **wire.headers()},
+            wire.subprotocol,
+            given.connect_seconds,
+            given.silent_seconds,
+            given.ca_file,
+        )
+        try:
+            await bot.closed()
+        except BaseException:
+            if not self.call.has_ended:
+                self._silence()  # what it said last, and its marks, are of no use to the next
+                self._marks.clear()
+            raise
+        finally:
+            if not self.call.has_ended:  # else on_end says goodbye
+                self._socket = None
+                self._may_send.clear()
+
+    def connected(self, socket: Socket) -> None:
+        """It may speak from now on: before whoever dialled gets his turn."""
+        wire = self._wire
+        self._resampler = None
+        if wire.sample_rate_hz != self.call.line_rate_hz:
+            self._resampler = Resampler(self.call.line_rate_hz, wire.sample_rate_hz, is_realtime=True)
+        self._began_at, self._socket = None, socket
+        self._send(wire.start())
+        self._may_send.set()
+
+    async def _finish(self, cause: str) -> None:
+        """Let the caller hear what was said, and end the call."""
+        self._is_finishing = True
+        self._end_stream()
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self.call.drained()
+        except TimeoutError:
+            pass
+        self.call.hang_up(cause)
+
+    def _give_up(self, why: str) -> None:
+        call, fallback = self.call, self._options.fallback
+        self._silence()
+        if fallback:
+            log.warning("%s: %s takes the call", why, fallback, extra={"call_id": call.call_id})
+            call.hand_over(fallback)
+        else:
+            what = "the call is ended; the route's argument fallback would name an agent to take it"
+            log.warning("%s: %s", why, what, extra={"call_id": call.call_id})
+            call.hang_up(why)
+
+    def writable_changed(self) -> None:
+        if self._socket is not None and self._socket.is_writable:
+            self._may_send.set()
+
+    # ---- from the line to the bot -----------------------------------------------------------------------------
+
+    def on_audio(self, frame: Frame) -> Answer:
+        bot = self._socket
+        if bot is not None and bot.is_writable:
+            self._send_audio(bot, frame)
+            return None
+        return self._send_later(frame)
+
+    async def _send_later(self, frame: Frame) -> None:
+        """The bot is being dialled, or does not read. What comes meanwhile waits in the runner's queue."""
+        while not self.call.has_ended and (self._socket is None or not self._socket.is_writable):
+            self._may_send.clear()
+            await self._may_send.wait()
+        if self._socket is not None and self._socket.is_writable:
+            self._send_audio(self._socket, frame)
+
+    def _send_audio(self, bot: Socket, frame: Frame) -> None:
+        if self._began_at is None:
+            self._began_at = frame.position
+        position_ms = (frame.position - self._began_at) * 1000 // self.call.line_rate_hz
+        pcm: Pcm = self._resampler.convert(frame.pcm) if self._resampler else frame.pcm
+        message = self._wire.audio(pcm, position_ms)
+        if self._wire.has_binary_audio:
+            bot.send_binary(message)
+        else:
+            bot.send_text(message)
+
+    def _send(self, messages: Messages) -> None:
+        if self._socket is not None:
+            for message in messages:
+                self._socket.send_text(message)
+
+    def on_dtmf(self, key: str) -> None:
+        self._send(self._wire.key(key))
+
+    def on_mark(self, name: str) -> None:
+        theirs = self._marks.pop(name, None)
+        if theirs is not None:
+            self._send(self._wire.played(theirs))
+
+    def on_hold(self, is_held: bool) -> None:
+        """What would be said into a line on hold would wait there, and be stale."""
+        if is_held:
+            self._silence()
+            self._play_marks()
+        self._send(self._wire.hold(is_held))
+
+    def on_end(self, cause: str) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+        if self._socket is not None:
+            self._send(self._wire.stop(cause))
+            self._socket.close()
+
+    # ---- from the bot to the line -----------------------------------------------------------------------------
+
+    def receive_text(self, message: bytes) -> None:
+        for action in self._wire.receive_text(message):
+            self._do(action)
+
+    def receive_binary(self, message: bytes) -> None:
+        for action in self._wire.receive_binary(message):
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        if self._is_finishing or self.call.has_ended:
+            return
+        match action:
+            case Say(pcm, rate_hz):
+                self._say(pcm, rate_hz)
+            case Mark(name):
+                self._mark(name)
+            case Clear():
+                self._silence()
+                names = list(self._marks.values())
+                self._marks.clear()
+                self._send(self._wire.cleared(names))
+            case Finish(cause, at_once):
+                if at_once:
+                    self.call.hang_up(cause)
+                else:
+                    self.call.spawn(self._finish(cause))
+            case Ignored(what):
+                if not self._was_ignored:
+                    self._was_ignored = True
+                    log.warning("the bot sent %s. It is ignored", what, extra={"call_id": self.call.call_id})
+
+    def _say(self, pcm: Pcm, rate_hz: int) -> None:
+        if self.call.is_held:
+            return
+        speech = self._speech
+        if speech is None or rate_hz != self._speech_rate_hz:
+            speech = self._speech = self.call.stream(rate_hz)
+            self._speech_rate_hz = rate_hz
+        speech.write_nowait(pcm)
+        if speech.rest_samples and self._flush is None:
+            self._flush_later()
+
+    def _flush_later(self) -> None:
+        """Less than a frame waits for more: it goes out with the last frame before it, when nothing more has come."""
+        wait_s = max(FRAME_S, self.call.queued_ms / 1000 - FRAME_S)
+        self._flush = asyncio.get_running_loop().call_later(wait_s, self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        self._flush = None
+        if self._speech is None or not self._speech.rest_samples:
+            return
+        if self.call.queued_ms > 2000 * FRAME_S:
+            self._flush_later()
+        else:
+            self._end_stream()
+
+    def _end_stream(self) -> None:
+        if self._speech is not None:
+            self._speech.end()
+            self._speech = None
+
+    def _silence(self) -> None:
+        self._speech = None
+        self.call.new_turn()
+
+    def _mark(self, name: str) -> None:
+        if len(self._marks) >= MOST_MARKS or len(name) > LONGEST_NAME:
+            there = f"a mark with a name of {len(name)} characters, and {len(self._marks)} are not played yet"
+            raise BotViolation(f"the bot set {there}: {LONGEST_NAME} characters and {MOST_MARKS} marks are the most")
+        self._marks_set += 1
+        ours = str(self._marks_set)
+        self._marks[ours] = name
+        self.call.mark(ours)
+
+    def _play_marks(self) -> None:
+        """On hold nothing is played: whoever waits for a mark would wait for ever."""
+        names = list(self._marks.values())
+        self._marks.clear()
+        for name in names:
+            self._send(self._wire.played(name))
+
+
+@functools.cache
+def bot_at(reference: str) -> type[Bot]:
+    """The agent class for a bot such as "twilio+wss://bot.example/media". Raises ConfigurationError."""
+    scheme, _, _ = reference.partition("://")
+    name, _, transport = scheme.partition("+")
+    if name not in WIRES:
+        raise ConfigurationError(f'agent "{without_secrets(reference)}": there is no wire "{name}"; there are {", ".join(WIRES)}')
+    if transport not in ("ws", "wss"):
+        raise ConfigurationError(f'agent "{without_secrets(reference)}": "{transport}" is not ws or wss')
+    url = reference.removeprefix(f"{name}+")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_good = bool(parts.hostname) and not parts.fragment and (parts.port is None or parts.port > 0)
+        has_password = "@" in parts.netloc
+    except ValueError:
+        is_good = has_password = False
+    if has_password:
+        why = "a password in an address is shown to whoever lists calls: give it with the argument authorization or authorization_file"
+        raise ConfigurationError(f'agent "{without_secrets(reference)}": {why}')
+    if not is_good:
+        raise ConfigurationError(f'agent "{without_secrets(reference)}": this is not an address such as {name}+{transport}://bot.example/media')
+    module_name, _, class_name = WIRES[name].partition(":")
+    wire_class = getattr(importlib.import_module(module_name), class_name)
+    return type(f"{class_name}Bot", (Bot,), {"wire_class": wire_class, "url": url})

@@ -1,0 +1,42 @@
+"""Audio as bots send and get it, to and from samples. Tables and views: no loop over samples."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ai_bridge.frame import Pcm
+from ai_bridge.wires.wire import BotViolation
+from control_plane.g711 import ALAW_TO_PCM, PCM_TO_ALAW, PCM_TO_ULAW, ULAW_TO_PCM
+
+
+class Encoding(NamedTuple):
+    encode: Callable[[Pcm], bytes]
+    decode: Callable[[bytes], Pcm]
+    """Raises BotViolation for half a sample."""
+
+
+def decode_l16(payload: bytes) -> Pcm:
+    return _samples(payload, "<i2")
+
+
+def decode_l16_big_endian(payload: bytes) -> Pcm:
+    return _samples(payload, ">i2").astype(np.int16)
+
+
+def _samples(payload: bytes, dtype: str) -> Pcm:
+    if len(payload) % 2:
+        raise BotViolation(f"the bot sent {len(payload)} bytes of 16-bit audio: a sample is two bytes, so send an even number")
+    return np.frombuffer(payload, dtype)
+
+
+PCMU = Encoding(
+    lambda pcm: PCM_TO_ULAW.take(pcm.view(np.uint16)).tobytes(),
+    lambda payload: ULAW_TO_PCM.take(np.frombuffer(payload, np.uint8)),
+)
+PCMA = Encoding(
+    lambda pcm: PCM_TO_ALAW.take(pcm.view(np.uint16)).tobytes(),
+    lambda payload: ALAW_TO_PCM.take(np.frombuffer(payload, np.uint8)),
+)
+L16 = Encoding(lambda pcm: pcm.astype("<i2", copy=False).tobytes(), decode_l16)
+L16_BIG_ENDIAN = Encoding(lambda pcm: pcm.astype(">i2").tobytes(), decode_l16_big_endian)

@@ -1,0 +1,79 @@
+"""What a route may say of its bot: the arguments that are for us. All others are handed to the bot."""
+
+import os
+import pathlib
+
+import msgspec
+
+from control_plane.errors import ConfigurationError
+
+
+class Options(msgspec.Struct, frozen=True):
+    fallback: str = ""
+    """Another agent, which gets the call when the bot is away, breaks its wire or dies. Empty: the call is ended."""
+    retries: int = 1
+    """How often the bot is dialled anew after a connection failed or broke. The bot then begins anew as well."""
+    connect_seconds: float = 5.0
+    """What the bot may take to accept the connection. The caller hears comfort noise meanwhile."""
+    silent_seconds: float = 10.0
+    """A bot that sends nothing is pinged this often; one that does not answer for as long is given up."""
+    secret: str = ""
+    """Signs what we send, as the wire's own provider does. Empty: not signed."""
+    secret_file: str = ""
+    """The secret's file instead; a name without a path is looked for among the service's credentials (LoadCredential=)."""
+    authorization: str = ""
+    """Sent as the header Authorization when the bot is dialled: "Bearer ...", "Basic ..."."""
+    authorization_file: str = ""
+    """Its file instead, found like that of the secret."""
+    ca_file: str = ""
+    """Certificates to trust instead of the system's, PEM: for a bot with a certificate of your own."""
+    account: str = ""
+    """What the bot is told as the account, where its wire has one."""
+    encoding: str = ""
+    """Of the audio that the bot gets, where its wire has several. Empty: the wire's usual one."""
+    sample_rate_hz: int = 0
+    """The same for its rate."""
+
+    def __repr__(self) -> str:
+        return f"Options(fallback={self.fallback!r}, retries={self.retries}, secret hidden)"
+
+    def signing_secret(self) -> bytes:
+        """Empty: nothing is signed. Raises ConfigurationError for a file that cannot be read."""
+        return _secret("secret_file", self.secret, self.secret_file)
+
+    def headers(self) -> dict[str, str]:
+        """Of the upgrade request. Raises ConfigurationError for a file that cannot be read."""
+        value = _secret("authorization_file", self.authorization, self.authorization_file)
+        return {"Authorization": value.decode("latin-1")} if value else {}
+
+
+def _secret(setting: str, value: str, file: str) -> bytes:
+    if value or not file:
+        return value.encode()
+    path = pathlib.Path(file)
+    if path.name == file:
+        path = pathlib.Path(os.environ.get("CREDENTIALS_DIRECTORY", ".")) / path
+    try:
+        return path.read_bytes().strip()
+    except OSError as failure:
+        raise ConfigurationError(f"the route's arguments: {setting}: {path} cannot be read: {failure.strerror}") from None
+
+
+LIMITS: tuple[tuple[str, float, float], ...] = (
+    ("retries", 0, 10),
+    ("connect_seconds", 0.1, 60),
+    ("silent_seconds", 1, 3600),
+)
+
+
+def read(arguments: dict[str, str]) -> tuple[Options, dict[str, str]]:
+    """Our options, and what is left for the bot. Raises ConfigurationError with what is wrong."""
+    ours = {name: value for name, value in arguments.items() if name in Options.__struct_fields__}
+    try:
+        options = msgspec.convert(ours, Options, strict=False)
+    except msgspec.ValidationError as failure:
+        raise ConfigurationError(f"the route's arguments: {failure}".replace("$.", "")) from None
+    for name, low, high in LIMITS:
+        if not low <= getattr(options, name) <= high:
+            raise ConfigurationError(f"the route's arguments: {name} is {getattr(options, name)}, not from {low:g} to {high:g}")
+    return options, {name: value for name, value in arguments.items() if name not in ours}

@@ -1,0 +1,123 @@
+"""What every wire is: the bot's messages in and out, without a socket, a task or a clock.
+
+`bot.py` feeds it what happens on the line and what the bot sends, and does what it asks for. A method gives the
+messages to send, in order; what the bot sends is turned into actions.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+from ai_bridge.frame import Pcm
+from ai_bridge.wires.options import Options
+from control_plane.errors import PeerViolation
+
+
+class BotViolation(PeerViolation):
+    """The bot sent what its wire does not have. The text is for whoever wrote the bot."""
+
+
+class About(NamedTuple):
+    """What a bot is told of its call."""
+
+    call_id: str
+    caller: str
+    callee: str
+    direction: str
+    parameters: Mapping[str, str]
+    """Headers of the INVITE that were passed on, and the route's arguments but for Options."""
+    options: Options
+    url: str
+    """As dialled, for signatures."""
+
+
+class Say(NamedTuple):
+    """Play this after what is playing."""
+
+    pcm: Pcm
+    rate_hz: int
+
+
+class Mark(NamedTuple):
+    """Tell when everything before has been played."""
+
+    name: str
+
+
+class Clear(NamedTuple):
+    """Drop what has not been played."""
+
+
+class Finish(NamedTuple):
+    """End the call; `at_once`: without playing what is queued."""
+
+    cause: str
+    at_once: bool = False
+
+
+class Ignored(NamedTuple):
+    """Not an error, but not done either: worth a line in the log, once."""
+
+    what: str
+
+
+Action = Say | Mark | Clear | Finish | Ignored
+Messages = Sequence[bytes]
+
+
+class Wire:
+    """One connection to a bot. A connection that is dialled anew gets a new one."""
+
+    sample_rate_hz: int = 8_000
+    """Of the audio that the bot gets, whatever the line has."""
+    has_binary_audio: ClassVar[bool] = False
+    """Audio goes out in binary messages. Everything else is text, on all wires."""
+    subprotocol: ClassVar[str] = ""
+
+    def __init__(self, about: About) -> None:
+        """Raises ConfigurationError for options that this wire does not have."""
+        self.about = about
+
+    def headers(self) -> dict[str, str]:
+        """Of the upgrade request: signatures."""
+        return {}
+
+    def start(self) -> Messages:
+        """The first messages, right after the connection is up."""
+        raise NotImplementedError
+
+    def audio(self, pcm: Pcm, position_ms: int) -> bytes:
+        """20 ms of the caller at `sample_rate_hz`; `position_ms` since the stream's start."""
+        raise NotImplementedError
+
+    def key(self, key: str) -> Messages:
+        """The caller pressed a key."""
+        return ()
+
+    def played(self, name: str) -> Messages:
+        """Everything before the mark of this name was played."""
+        return ()
+
+    def cleared(self, names: Sequence[str]) -> Messages:
+        """The bot's Clear was done; marks of these names were waiting, and never will be played."""
+        return ()
+
+    def hold(self, is_held: bool) -> Messages:
+        """The far end put us on hold, or took us back. What the bot says meanwhile is dropped."""
+        return ()
+
+    def stop(self, cause: str) -> Messages:
+        """The last messages: the call is over."""
+        return ()
+
+    def receive_text(self, message: bytes) -> Sequence[Action]:
+        """Raises BotViolation."""
+        raise BotViolation("the bot sent a text message, and this wire has none: send audio as binary messages")
+
+    def receive_binary(self, message: bytes) -> Sequence[Action]:
+        """Raises BotViolation."""
+        raise BotViolation("the bot sent a binary message, and this wire has none: audio goes into JSON, as base64")
+
+
+def random_hex(digits: int) -> str:
+    return secrets.token_hex((digits + 1) // 2)[:digits]
