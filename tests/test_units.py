@@ -2,6 +2,7 @@
 
 import configparser
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -49,3 +50,12 @@ def test_only_the_front_denies_memory_that_is_written_and_run() -> None:
 
 def test_the_keeper_may_store_what_the_supervisor_would() -> None:
     assert int(service(FOLDER / "bellframe-keeper.service")["FileDescriptorStoreMax"]) == MAX_FDS
+
+
+@pytest.mark.parametrize(("name", "at_most"), [("bellframe-front", 1.5), ("bellframe-keeper", 2.0), ("bellframe-bridge@", 1.5)])
+def test_each_is_confined_as_far_as_it_can_be(name: str, at_most: float) -> None:
+    """`systemd-analyze security`: 0 is a service that can do nothing, 10 one that may do everything."""
+    command = [require_peer("systemd-analyze"), "security", "--offline=true", "--no-pager", str(FOLDER / f"{name}.service")]
+    told = subprocess.run(command, capture_output=True, text=True).stdout
+    exposure = float(re.findall(r"exposure level for \S+: (\S+)", told)[0])
+    assert exposure <= at_most, told

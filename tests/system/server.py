@@ -55,7 +55,37 @@ def free_tcp_port() -> int:
         return int(one.getsockname()[1])
 
 
-class Server:
+class Reachable:
+    """A server that runs, whoever manages it: what the command and the control socket tell of it."""
+
+    runtime: pathlib.Path
+    sip_port: int
+
+    def command(self, *arguments: str, limit_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """`bellframe ...` against this server."""
+        return subprocess.run(self.command_line(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=limit_s, check=False)
+
+    def command_line(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "control_plane.command", *arguments, "--runtime-dir", str(self.runtime)]
+
+    def status(self) -> Status:
+        answer = ask(self.runtime, GetStatus())
+        assert isinstance(answer, Status)
+        return answer
+
+    def calls(self) -> tuple[CallFacts, ...]:
+        answer = ask(self.runtime, GetCalls())
+        assert isinstance(answer, Calls)
+        return answer.calls
+
+    def wait_until_quiet(self) -> None:
+        wait_for("all calls have ended", lambda: not self.calls())
+
+    def pid_of(self, role: str, index: int = 0) -> int:
+        return next(peer.pid for peer in self.status().peers if (peer.role, peer.index) == (role, index))
+
+
+class Server(Reachable):
     """Running when it is made. `stop` ends it and says how; `discard` takes whatever is left."""
 
     def __init__(self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, sip: dict[str, Any] | None = None) -> None:
@@ -100,29 +130,6 @@ class Server:
         log = self.log()
         fresh, self.checked = log[self.checked :], len(log)
         assert [alarm for alarm in ALARMS if alarm in fresh] == [], fresh
-
-    def command(self, *arguments: str, limit_s: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """`bellframe ...` against this server."""
-        return subprocess.run(self.command_line(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=limit_s, check=False)
-
-    def command_line(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "control_plane.command", *arguments, "--runtime-dir", str(self.runtime)]
-
-    def status(self) -> Status:
-        answer = ask(self.runtime, GetStatus())
-        assert isinstance(answer, Status)
-        return answer
-
-    def calls(self) -> tuple[CallFacts, ...]:
-        answer = ask(self.runtime, GetCalls())
-        assert isinstance(answer, Calls)
-        return answer.calls
-
-    def wait_until_quiet(self) -> None:
-        wait_for("all calls have ended", lambda: not self.calls())
-
-    def pid_of(self, role: str, index: int = 0) -> int:
-        return next(peer.pid for peer in self.status().peers if (peer.role, peer.index) == (role, index))
 
     def pids(self) -> list[int]:
         """The supervisor and all below it."""
