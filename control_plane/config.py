@@ -14,6 +14,7 @@ import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
+from control_plane.http_config import Http, Records, check_http
 from control_plane.secret import decode_hook, reveal_hook
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
 
@@ -84,6 +85,8 @@ class Config(Section):
     sip: Sip = Sip()
     media: Media = Media()
     bridge: Bridge = Bridge()
+    http: Http = Http()
+    records: Records = Records()
     routes: tuple[Route, ...] = ()
     trunks: tuple[Trunk, ...] = ()
     users: tuple[User, ...] = ()
@@ -125,6 +128,7 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("media.port_quiet_seconds",      0,      600,    "30 outlasts late packets"),
     ("media.heartbeat_timeout_ms",    100,    60_000, "200 is four times what an idle worker takes for a cycle"),
     ("bridge.processes",              1,      64,     "1 carries many calls"),
+    ("records.days",                  1,      3650,   'records.file = "" keeps none at all'),
 )
 
 
@@ -183,6 +187,7 @@ def check(config: Config) -> Config:
     check_trunks(config.trunks, config.users)
     check_digest(config)
     check_routes(config)
+    check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     for name in config.media.formats:
         if name not in FORMATS:
             raise ConfigurationError(f'media.formats: "{name}" is not known; there are {", ".join(FORMATS)}')

@@ -25,6 +25,9 @@ SHM_FOR_COMMANDS = {"shm", "shm.handover", "shm.counters"}
 HEAVY = {"numba", "llvmlite", "aiortc", "matplotlib"}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 COMMAND_SOURCES = [path for path in SOURCES if path.is_relative_to(ROOT / "control_plane" / "commands")]
+HTTP_SOURCES = [path for path in SOURCES if path.is_relative_to(ROOT / "control_plane" / "http")]
+LOOKING_SOURCES = COMMAND_SOURCES + HTTP_SOURCES
+"""Whoever shows figures reads them from shared memory, so that the workers do nothing for it."""
 
 
 def imports_of(path: pathlib.Path, is_at_start: bool = False) -> set[str]:
@@ -59,11 +62,11 @@ def name(path: pathlib.Path) -> str:
 def test_imports_point_down_only(path: pathlib.Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     ours = {module.split(".")[0] for module in imports_of(path)} & {*PACKAGES, "bench", "tests"}
-    allowed = ALLOWED[package] | {package} | ({"shm"} if path in COMMAND_SOURCES else set())
+    allowed = ALLOWED[package] | {package} | ({"shm"} if path in LOOKING_SOURCES else set())
     assert ours <= allowed, f"{name(path)} may not import {', '.join(sorted(ours - allowed))}"
 
 
-@pytest.mark.parametrize("path", COMMAND_SOURCES, ids=name)
+@pytest.mark.parametrize("path", LOOKING_SOURCES, ids=name)
 def test_commands_read_figures_from_shared_memory_and_nothing_else(path: pathlib.Path) -> None:
     modules = {module for module in imports_of(path) if module.split(".")[0] == "shm"}
     assert {module for module in modules if ".".join(module.split(".")[:2]) not in SHM_FOR_COMMANDS} == set()
@@ -74,7 +77,10 @@ def test_front_and_command_load_nothing_heavy(path: pathlib.Path) -> None:
     assert {module.split(".")[0] for module in imports_of(path, is_at_start=True)} & HEAVY == set()
 
 
-@pytest.mark.parametrize("module", ["control_plane.command", *(row[0] for row in COMMANDS.values()), "shm.handover", "sip_front"])
+LIGHT = ["control_plane.command", *(row[0] for row in COMMANDS.values()), "shm.handover", "sip_front", "control_plane.http.process"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_what_must_feel_instant_brings_no_compiler(module: str) -> None:
     script = f"import {module}, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

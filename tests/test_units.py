@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from control_plane import http_config
 from control_plane.commands import up
 from control_plane.fd_store import MAX_FDS
 from tests.conftest import require_peer
@@ -33,6 +34,7 @@ def test_systemd_accepts_them() -> None:
 def test_each_reports_ready_is_watched_and_comes_back(path: pathlib.Path) -> None:
     values = service(path)
     watchdogs_s = {"keeper": up.KEEPER_WATCHDOG_S, "front": up.FRONT_WATCHDOG_S, "bridge@": up.BRIDGE_WATCHDOG_S}
+    watchdogs_s["http"] = up.HTTP_WATCHDOG_S
     assert (values["Type"], values["Restart"]) == ("notify", "always")
     assert float(values["WatchdogSec"]) == watchdogs_s[path.stem.removeprefix("bellframe-")]
     assert values["RuntimeDirectory"] == "bellframe" and values["RuntimeDirectoryMode"] == "0700"
@@ -40,19 +42,23 @@ def test_each_reports_ready_is_watched_and_comes_back(path: pathlib.Path) -> Non
 
 def test_each_starts_what_bellframe_up_starts(tmp_path: pathlib.Path) -> None:
     modules = {values["ExecStart"].partition(" -m ")[2].split()[0] for values in map(service, SERVICES)}
-    assert modules == {program.arguments[2] for program in up.programs(up.Config(), tmp_path)}
+    assert modules == {program.arguments[2] for program in up.programs(up.Config(http=http_config.Http("127.0.0.1:8080")), tmp_path)}
 
 
-def test_only_the_front_denies_memory_that_is_written_and_run() -> None:
-    """numba needs it; the front, which strangers talk to, must not have it."""
-    assert [path.stem for path in SERVICES if "MemoryDenyWriteExecute" in service(path)] == ["bellframe-front"]
+def test_who_talks_to_strangers_denies_memory_that_is_written_and_run() -> None:
+    """numba needs it; the front and the API must not have it."""
+    denying = [path.stem for path in SERVICES if "MemoryDenyWriteExecute" in service(path)]
+    assert denying == ["bellframe-front", "bellframe-http"]
 
 
 def test_the_keeper_may_store_what_the_supervisor_would() -> None:
     assert int(service(FOLDER / "bellframe-keeper.service")["FileDescriptorStoreMax"]) == MAX_FDS
 
 
-@pytest.mark.parametrize(("name", "at_most"), [("bellframe-front", 1.5), ("bellframe-keeper", 2.0), ("bellframe-bridge@", 1.5)])
+EXPOSURES = [("bellframe-front", 1.5), ("bellframe-keeper", 2.0), ("bellframe-bridge@", 1.5), ("bellframe-http", 1.5)]
+
+
+@pytest.mark.parametrize(("name", "at_most"), EXPOSURES)
 def test_each_is_confined_as_far_as_it_can_be(name: str, at_most: float) -> None:
     """`systemd-analyze security`: 0 is a service that can do nothing, 10 one that may do everything."""
     command = [require_peer("systemd-analyze"), "security", "--offline=true", "--no-pager", str(FOLDER / f"{name}.service")]

@@ -22,7 +22,7 @@ from control_plane.config import Config, Route
 from control_plane.supervisor import Program, Supervisor
 
 DEFAULT_AGENT = "menu"
-KEEPER_WATCHDOG_S, BRIDGE_WATCHDOG_S, FRONT_WATCHDOG_S = 10.0, 10.0, 10.0
+KEEPER_WATCHDOG_S, BRIDGE_WATCHDOG_S, FRONT_WATCHDOG_S, HTTP_WATCHDOG_S = 10.0, 10.0, 10.0, 10.0
 """As WatchdogSec= in systemd/. An agent may hold up its bridge for a second or two, and a page fault storm anybody."""
 DRAIN_MARGIN_S = 10.0
 """What the front gets beyond the time for draining: its last BYEs are repeated until they are answered."""
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public-address", metavar="IP", help="what far ends are told to send to, behind NAT")
     parser.add_argument("--allow", action="append", metavar="NETWORK", help="who else may call, such as 192.0.2.0/24; may be repeated")
     parser.add_argument("--bridges", type=int, metavar="N", help="agent processes (default 1)")
+    parser.add_argument("--http", metavar="HOST:PORT", help="where the HTTP API and the metrics are (default: nowhere)")
     parser.add_argument("--runtime-dir", metavar="DIR", help="where the processes' sockets go")
 
 
@@ -69,11 +70,12 @@ def configure(arguments: argparse.Namespace) -> Config:
     agent = arguments.agent or (None if arguments.config else DEFAULT_AGENT)
     routes = (Route(agent=agent),) if agent else given.routes
     runtime_directory = os.path.abspath(arguments.runtime_dir) if arguments.runtime_dir else given.runtime_directory
-    replaced = {"sip": sip, "media": media, "bridge": bridge, "routes": routes, "runtime_directory": runtime_directory}
+    http = _replaced(given.http, listen=arguments.http)
+    replaced = {"sip": sip, "media": media, "bridge": bridge, "http": http, "routes": routes, "runtime_directory": runtime_directory}
     return config.check(msgspec.structs.replace(given, **replaced))
 
 
-SectionType = TypeVar("SectionType", bound=config.Section)
+SectionType = TypeVar("SectionType", bound=msgspec.Struct)
 
 
 def _replaced(section: SectionType, **values: object) -> SectionType:
@@ -96,7 +98,9 @@ def programs(settings: Config, file: pathlib.Path) -> list[Program]:
         after_death="its calls are ended",  # the dialogs were in its memory only, and its successor frees their media
     )
     keeper = Program("keeper", command("media_workers"), starts_in=0, stops_in=2, watchdog_s=KEEPER_WATCHDOG_S)
-    return [keeper, *bridges, front]
+    # It ends after the front, so that it hears how the last calls ended.
+    http = Program("http", command("control_plane.http"), starts_in=1, stops_in=1, watchdog_s=HTTP_WATCHDOG_S)
+    return [keeper, *bridges, front, *([http] if settings.http.listen or settings.records.file else [])]
 
 
 def announce(server: Supervisor, settings: Config) -> None:

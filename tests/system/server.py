@@ -88,7 +88,10 @@ class Reachable:
 class Server(Reachable):
     """Running when it is made. `stop` ends it and says how; `discard` takes whatever is left."""
 
-    def __init__(self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, sip: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, sip: dict[str, Any] | None = None, **sections: Any
+    ) -> None:
+        """`sections`: more of the configuration, such as http={"listen": ...}."""
         self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="bf-"))  # short: a socket's path has 107 bytes
         first = free_ports(2 * calls + 4)
         self.sip_port, self.rtp_ports = first, range(first + 2, first + 2 * calls + 2)
@@ -103,6 +106,7 @@ class Server(Reachable):
             },
             "bridge": {"processes": bridges, "modules": str(AGENTS)},
             "routes": routes,
+            **sections,
         }
         file = self.runtime / "test.json"
         file.write_text(json.dumps(settings))

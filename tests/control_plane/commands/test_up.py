@@ -25,13 +25,14 @@ def test_every_flag_finds_its_setting() -> None:
     settings = configured(
         *("--agent", "my.agents:Bot", "--sip", "0.0.0.0:5070", "--rtp-ports", "20000-20100", "--workers", "2", "--cores", "0"),
         *("--public-address", "192.0.2.9", "--allow", "192.0.2.0/24", "--allow", "198.51.100.0/24"),
-        *("--bridges", "3", "--runtime-dir", "/tmp/x"),
+        *("--bridges", "3", "--runtime-dir", "/tmp/x", "--http", "127.0.0.1:8080"),
     )
     assert settings.routes[0].agent == "my.agents:Bot"
     assert (settings.sip.listen, settings.sip.public_address) == ("0.0.0.0:5070", "192.0.2.9")
     assert settings.sip.allow == ("127.0.0.0/8", "::1/128", "192.0.2.0/24", "198.51.100.0/24")
     assert (settings.media.rtp_ports, settings.media.workers, settings.media.cores) == ("20000-20100", 2, "0")
     assert (settings.bridge.processes, settings.runtime_directory) == (3, "/tmp/x")
+    assert settings.http.listen == "127.0.0.1:8080"
 
 
 def test_a_flag_counts_more_than_the_file_and_the_file_keeps_the_rest(tmp_path: pathlib.Path) -> None:
@@ -47,6 +48,14 @@ def test_a_wrong_flag_is_refused_with_the_remedy() -> None:
         configured("--allow", "my-trunk")
     with pytest.raises(ConfigurationError, match=r"media\.rtp_ports"):
         configured("--rtp-ports", "20000")
+
+
+def test_http_runs_only_where_it_has_something_to_do_and_ends_after_the_front(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "bellframe.toml"
+    file.write_text('[records]\nfile = "calls.db"\n[[routes]]\nagent = "echo"\n')
+    for words in (("--http", "127.0.0.1:8080"), ("--config", str(file))):
+        *_, front, http = up.programs(configured(*words), tmp_path / "config.json")
+        assert (http.name, http.arguments[1:3]) == ("http", ("-m", "control_plane.http")) and http.stops_in > front.stops_in
 
 
 def test_the_keeper_starts_first_and_the_front_stops_first(tmp_path: pathlib.Path) -> None:

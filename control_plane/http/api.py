@@ -1,0 +1,93 @@
+"""The API as a table: what stands at which address. The OpenAPI description is made from it."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from control_plane.http import calls, events, health
+from control_plane.http.problem import Handler, Problem, problems
+from control_plane.http.services import SERVICES, Services
+from control_plane.messages import CallFacts
+from control_plane.version import version
+
+MAX_BODY_BYTES = 65_536
+
+
+class Operation(NamedTuple):
+    method: str
+    path: str
+    handler: Handler
+    status: int = 200
+    takes: type | None = None
+    gives: type | None = None
+    media_type: str = "application/json"
+
+
+async def describe(_request: web.Request) -> web.Response:
+    """This description, as OpenAPI 3.1."""
+    return web.Response(body=msgspec.json.encode(openapi()), content_type="application/json")
+
+
+ONE = "/v1/calls/{call_id}"
+OPERATIONS = (
+    #         method    path               handler            status  takes                gives
+    Operation("POST",   "/v1/calls",       calls.create,      202,    calls.NewCall,       CallFacts),
+    Operation("GET",    "/v1/calls",       calls.list_calls,  200,    None,                calls.CallList),
+    Operation("GET",    ONE,               calls.show,        200,    None,                CallFacts),
+    Operation("DELETE", ONE,               calls.hang_up,     204),
+    Operation("POST",   ONE + "/transfer", calls.transfer,    202,    calls.TransferOrder, CallFacts),
+    Operation("POST",   ONE + "/hold",     calls.hold,        202,    None,                CallFacts),
+    Operation("POST",   ONE + "/resume",   calls.resume,      202,    None,                CallFacts),
+    Operation("POST",   ONE + "/dtmf",     calls.press_keys,  202,    calls.KeysOrder,     CallFacts),
+    Operation("GET",    "/v1/events",      events.stream,     200,    media_type="text/event-stream"),
+    Operation("GET",    "/healthz",        health.check,      200,    None,                health.Health),
+    Operation("GET",    "/openapi.json",   describe),
+)
+
+
+def make_app(services: Services) -> web.Application:
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[problems, services.access.check])
+    app[SERVICES] = services
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, operation.handler)
+    return app
+
+
+def openapi() -> dict[str, Any]:
+    """OpenAPI 3.1, made from the table and from the structs."""
+    types = [*dict.fromkeys(kind for o in OPERATIONS for kind in (o.takes, o.gives) if kind), Problem]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schema_of = dict(zip(types, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = describe_operation(operation, schema_of)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Bellframe", "version": version()},
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}],
+    }
+
+
+def describe_operation(operation: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    name = getattr(operation.handler, "__name__", "")
+    content = {operation.media_type: {"schema": schema_of[operation.gives]} if operation.gives else {}}
+    parameters: list[dict[str, Any]] = []
+    if "{call_id}" in operation.path:
+        parameters.append({"name": "call_id", "in": "path", "required": True, "schema": {"type": "string"}})
+    if operation.handler is calls.create:
+        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
+    described: dict[str, Any] = {
+        "operationId": name,
+        "summary": (operation.handler.__doc__ or "").strip(),
+        "parameters": parameters,
+        "responses": {
+            str(operation.status): {"description": "done"} | ({} if operation.status == 204 else {"content": content}),
+            "default": {"description": "why not", "content": {"application/problem+json": {"schema": schema_of[Problem]}}},
+        },
+    }
+    if operation.takes:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema_of[operation.takes]}}}
+    return described

@@ -1,0 +1,101 @@
+"""The HTTP process's socket, clock and signals."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import pathlib
+import signal
+import sys
+
+import zmq
+from aiohttp import web
+
+from control_plane import config as configuration
+from control_plane import logs, notify, runtime
+from control_plane.config import Config
+from control_plane.errors import BellframeError, ConfigurationError
+from control_plane.http.access import Access, load_tokens, read_secret
+from control_plane.http.api import make_app
+from control_plane.http.feed import Feed
+from control_plane.http.link import Link
+from control_plane.http.services import Services
+from control_plane.http.webhooks import Webhooks
+
+log = logging.getLogger("http")
+BACKLOG, KEEPALIVE_S, SHUTDOWN_S = 128, 30.0, 1.0
+
+
+def make_services(config: Config, link: Link) -> Services:
+    """Raises ConfigurationError."""
+    http = config.http
+    secret = http.webhook_secret.reveal()
+    if http.webhook_secret_file:
+        secret = read_secret(http.webhook_secret_file, "http.webhook_secret_file")
+    return Services(config, link, Access(load_tokens(http)), Webhooks(http.webhook, secret))
+
+
+async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """Until SIGTERM or SIGINT."""
+    loop, is_stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, is_stopping.set)
+    link = Link(context, config.runtime_path())
+    services = make_services(config, link)
+    tasks = [loop.create_task(Feed(link, [services.webhooks.take]).run())]
+    runner = web.AppRunner(make_app(services), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S)
+    try:
+        status = await listen(runner, config.http.listen) if config.http.listen else "writing call records"
+        log.info("%s", status)
+        notify.notify(f"READY=1\nSTATUS={status}")
+        tasks.append(loop.create_task(feed_watchdog()))
+        await is_stopping.wait()
+        notify.notify("STOPPING=1")
+    finally:
+        await runner.cleanup()
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await services.webhooks.close()
+        link.close()
+
+
+async def listen(runner: web.AppRunner, address: str) -> str:
+    """What it does now, in words. Raises ConfigurationError."""
+    host, port = configuration.parse_address(address, "http.listen")
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    except OSError as failure:
+        remedy = "another program has it (`ss -tlpn` shows which), or choose another port"
+        raise ConfigurationError(f"http.listen: cannot listen on {address}: {failure.strerror}; {remedy}") from failure
+    host, port = runner.addresses[0][:2]
+    return f"listening for HTTP on {f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def feed_watchdog() -> None:
+    interval_s = notify.watchdog_interval_s()
+    while interval_s is not None:
+        notify.notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m control_plane.http", description="The HTTP API, the metrics and the call records.")
+    parser.add_argument("--config", type=pathlib.Path, required=True, help="the configuration, TOML or JSON")
+    given = parser.parse_args(arguments)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        config = configuration.load(given.config)
+        logs.configure(config.log_format, "http")
+        if not config.http.listen and not config.records.file:
+            raise ConfigurationError('there is nothing to do: name http.listen, for example "127.0.0.1:8080", or records.file')
+        runtime.prepare(config.runtime_path())
+        asyncio.run(serve(config, context))
+    except BellframeError as failure:
+        print(f"bellframe: http: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        context.term()
+    return 0
