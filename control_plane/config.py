@@ -16,6 +16,7 @@ from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
 from control_plane.http_config import Http, Records, check_http
 from control_plane.secret import decode_hook, reveal_hook
+from control_plane.srtp_suites import SrtpPolicy
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
 
 
@@ -49,6 +50,9 @@ class Media(Section):
     """Which cores workers are pinned to: "2-5,8". Empty: of the cores this process may use, the last ones."""
     formats: tuple[str, ...] = ("PCMU", "PCMA")
     """Offered and accepted, in order of preference."""
+    srtp: SrtpPolicy = "off"
+    """Keys go in the SDP (SDES). "preferred" takes SRTP where it is offered, and offers it so that a far end may decline: RTP/AVP with
+    a=crypto, which some refuse. "required" neither offers nor takes anything else: RTP/SAVP. Who reads the SIP reads the keys: use TLS."""
     silent_seconds_at_start: float = 30.0
     """A call whose far end has never sent audio is ended after this."""
     silent_seconds: float = 60.0

@@ -9,6 +9,7 @@ a reader: what a pipe or terminal that has stopped cannot take is lost, and coun
 import datetime
 import logging
 import os
+import re
 import select
 import stat
 import sys
@@ -19,6 +20,7 @@ import orjson
 
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 8_000
+SRTP_KEY = re.compile(r"(inline\s*:)\s*[^|;\s\\'\"]*", re.IGNORECASE)
 COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[1;31m", logging.DEBUG: "\x1b[2m"}
 ESCAPES = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160), 0x2028, 0x2029)} | {10: "\\n", 13: "\\r", 9: "\\t"}
 # Characters that turn the writing direction or hide themselves: a line must read as it was written.
@@ -150,8 +152,14 @@ def traceback_of(record: logging.LogRecord) -> str:
     return text if len(text) <= MAX_TRACEBACK_CHARACTERS else "...\n" + text[-MAX_TRACEBACK_CHARACTERS:]
 
 
+def without_keys(text: str) -> str:
+    """The SRTP keys of a=crypto lines taken out: a log or a trace that has them lets anybody listen."""
+    return SRTP_KEY.sub(r"\1(hidden)", text)
+
+
 def clean(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
-    """`text` in one line of at most about `limit` characters, nothing in it that a terminal would obey."""
+    """`text` in one line of at most about `limit` characters, nothing in it that a terminal would obey, and no key."""
+    text = without_keys(text)
     if len(text) > limit:
         text = f"{text[:limit]}... ({len(text)} characters)"
     return text.translate(ESCAPES).encode("utf-8", "replace").decode()

@@ -1,6 +1,8 @@
-"""The SRTP suites that we speak. A new one is a row here, and its policy in media_workers/libsrtp.py."""
+"""The SRTP suites that we speak, and whether we do. A new one is a row here, and its policy in media_workers/libsrtp.py."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+SrtpPolicy = Literal["off", "preferred", "required"]
 
 
 class Suite(NamedTuple):

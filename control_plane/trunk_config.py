@@ -5,13 +5,14 @@ import math
 import os
 import pathlib
 import re
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
 from control_plane.secret import Secret
+from control_plane.srtp_suites import SrtpPolicy
 
 DAY_S = 86_400
 GATEWAY = re.compile(r"(?:sip:)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>\w+))?")
@@ -21,7 +22,7 @@ USER = re.compile(r"[^\s\"<>@:;\\\x00-\x1f\x7f]+")
 TRANSPORTS = ("udp", "tcp", "tls")
 NUMBER_FORMATS = ("as_given", "+e164", "e164")
 CALLER_HEADERS = ("", "P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
-SRTP_POLICIES = ("off", "preferred", "required")
+SRTP_POLICIES = ("", *get_args(SrtpPolicy))
 
 
 class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,8 +73,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Outbound set-ups. 0: no limit of its own. Carriers answer 503 or worse above theirs."""
     formats: tuple[str, ...] = ()
     """Empty: media.formats."""
-    srtp: str = "off"
-    """off, preferred or required."""
+    srtp: str = ""
+    """off, preferred or required, as media.srtp says. Empty: media.srtp."""
     ping_seconds: int = 60
     """OPTIONS to each gateway; one that does not answer is tried last. 0: never."""
     answer_seconds: float = 5.0

@@ -4,18 +4,24 @@ import secrets
 
 from control_plane.errors import BellframeError, Misuse
 from control_plane.formats import FORMATS
-from control_plane.messages import MediaDescription
-from sip_front import offer_answer
+from control_plane.messages import MediaDescription, SrtpKeys
+from control_plane.srtp_suites import SUITES, SrtpPolicy
+from sip_front import offer_answer, sdes
+from sip_front.sdes import Crypto
 from sip_front.sdp import SessionDescription, parse_sdp
 
 DISCARD_PORT = 9  # RFC 863: stands in while our port is not known; never sent
 
 
 class Negotiation:
-    """`address`: where the far end may send media to. `port` is set once a worker has given one."""
+    """`address`: where the far end may send media to. `port` is set once a worker has given one.
 
-    def __init__(self, formats: tuple[str, ...], address: str, *, allow_loopback: bool) -> None:
-        self.formats, self.address, self.allow_loopback = formats, address, allow_loopback
+    `srtp` is what holds until a key is agreed: from then on the call stays protected, whatever the far end offers.
+    """
+
+    def __init__(self, formats: tuple[str, ...], address: str, *, allow_loopback: bool, srtp: SrtpPolicy = "off") -> None:
+        self.formats, self.address, self.allow_loopback, self.srtp = formats, address, allow_loopback, srtp
+        self.keys = OwnKeys()
         self.port = 0
         self.session_id = secrets.randbits(31) | 1
         self.local: SessionDescription | None = None
@@ -41,7 +47,8 @@ class Negotiation:
         if not self.port:
             raise Misuse("an answer needs the port that the worker opened")
         description, media = self._answer(offer, self.port)
-        self.local, self.agreed = offer_answer.renumbered(description, self.local), media
+        self.local = offer_answer.renumbered(description, self.local)
+        self._agree(media)
         return self.local.encode()
 
     def offer(self) -> bytes:
@@ -49,7 +56,13 @@ class Negotiation:
         if not self.port:
             raise Misuse("an offer needs the port that the worker opened")
         description = offer_answer.offer(
-            formats=self._ordered(), address=self.address, port=self.port, session_id=self.session_id, version=1
+            formats=self._ordered(),
+            address=self.address,
+            port=self.port,
+            session_id=self.session_id,
+            version=1,
+            protocol=self._protocol(),
+            secrets={} if self.srtp == "off" else self.keys.to_offer(),
         )
         self.local = self.open_offer = offer_answer.renumbered(description, self.local)
         return self.local.encode()
@@ -59,9 +72,9 @@ class Negotiation:
         if self.open_offer is None:
             raise Misuse("there is no offer to accept an answer to")
         offered, self.open_offer = self.open_offer, None
-        media = offer_answer.accept(parse_sdp(answer), offered)
+        media = offer_answer.accept(parse_sdp(answer), offered, self.srtp)
         offer_answer.check_remote(media.remote_host, allow_loopback=self.allow_loopback)
-        self.agreed = media
+        self._agree(media)
         return media
 
     def withdraw(self) -> None:
@@ -75,12 +88,57 @@ class Negotiation:
         used = self.agreed.format
         return (used, *(name for name in self.formats if name != used))
 
+    def _agree(self, media: MediaDescription) -> None:
+        self.agreed = media
+        if media.srtp:
+            self.srtp = "required"
+            self.keys.agree(media.srtp)
+
+    def _protocol(self) -> str:
+        """Of our offers. In mid-call it is the one agreed: to change it would be another kind of stream."""
+        used = next((line.protocol for line in self.local.media if line.port), "") if self.local and self.agreed else ""
+        return used or (offer_answer.SECURE_RTP if self.srtp == "required" else offer_answer.PLAIN_RTP)
+
     def _answer(self, offer: bytes, port: int) -> tuple[SessionDescription, MediaDescription]:
         description, media = offer_answer.answer(
-            parse_sdp(offer), formats=self._ordered(), address=self.address, port=port, session_id=self.session_id, version=1
+            parse_sdp(offer),
+            formats=self._ordered(),
+            address=self.address,
+            port=port,
+            session_id=self.session_id,
+            version=1,
+            srtp=self.srtp,
+            secret_towards=self.keys.towards,
         )
         offer_answer.check_remote(media.remote_host, allow_loopback=self.allow_loopback)
         return description, media
+
+
+class OwnKeys:
+    """Our keys of one session. They stay as long as the far end's do: new ones for it alone would only cut speech."""
+
+    def __init__(self) -> None:
+        self.agreed: SrtpKeys | None = None
+        self.previewed: SrtpKeys | None = None
+        """For keys that are offered, and not answered yet."""
+        self.offered: dict[str, bytes] = {}
+
+    def towards(self, theirs: Crypto) -> bytes:
+        for keys in (self.agreed, self.previewed):
+            if keys and (keys.suite, keys.rx) == (theirs.suite, theirs.secret):
+                return keys.tx
+        self.previewed = SrtpKeys(theirs.suite, theirs.secret, sdes.new_secret(theirs.suite))
+        return self.previewed.tx
+
+    def to_offer(self) -> dict[str, bytes]:
+        """By suite, the one in use first."""
+        self.offered = self.offered or {suite: sdes.new_secret(suite) for suite in SUITES}
+        if self.agreed:
+            return {self.agreed.suite: self.agreed.tx} | {s: k for s, k in self.offered.items() if s != self.agreed.suite}
+        return self.offered
+
+    def agree(self, keys: SrtpKeys) -> None:
+        self.agreed, self.previewed = keys, None
 
 
 def warning(failure: BellframeError, address: str) -> str:

@@ -1,19 +1,24 @@
 """Offer and answer: RFC 3264, for one audio stream. Pure functions from descriptions to descriptions.
 
-What both sides agreed comes out as a `MediaDescription`, seen from our side, for the media worker. SRTP, ICE and
-rtcp-mux are not offered and not answered: leaving them out is how an answer says no.
+What both sides agreed comes out as a `MediaDescription`, seen from our side, for the media worker. SRTP goes by SDES: its
+profile is RTP/SAVP, or RTP/AVP with a=crypto lines that may be left alone (RFC 8643). ICE and rtcp-mux are not offered
+and not answered: leaving them out is how an answer says no.
 """
 
 import ipaddress
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from control_plane.errors import NotAcceptable
 from control_plane.formats import COMFORT_NOISE, DEFAULT_PTIME_MS, FORMATS, PTIMES_MS, TELEPHONE_EVENT
-from control_plane.messages import Direction, MediaDescription
+from control_plane.messages import Direction, MediaDescription, SrtpKeys
+from control_plane.srtp_suites import SrtpPolicy
+from sip_front import sdes
+from sip_front.sdes import Crypto
 from sip_front.sdp import Attribute, Encoding, MediaLine, SessionDescription
 from sip_front.uri import quoted
 
-PLAIN_RTP = "RTP/AVP"
+PLAIN_RTP, SECURE_RTP = "RTP/AVP", "RTP/SAVP"
 EVENTS = "0-16"  # RFC 4733: the keys, and the hook flash
 TELEPHONE_EVENT_PAYLOAD_TYPE = 101  # in our offers; dynamic, but what everybody writes
 FIRST_DYNAMIC_PAYLOAD_TYPE = 96
@@ -35,12 +40,15 @@ def answer(
     port: int,
     session_id: int,
     version: int,
+    srtp: SrtpPolicy = "off",
+    secret_towards: Callable[[Crypto], bytes] = lambda theirs: sdes.new_secret(theirs.suite),
 ) -> tuple[SessionDescription, MediaDescription]:
     """The answer, and what the worker is told. `formats` are names of control_plane.formats in our order of preference;
     the first that the offer has is the only one answered, so that what comes in never changes its encoding on its own.
+    `secret_towards` gives our own key and salt for what they send under theirs.
     Raises NotAcceptable (488), whose text says what was offered and what we have.
     """
-    chosen = _choose(offer)
+    chosen, crypto = _choose(offer, srtp)
     line = offer.media[chosen]
     payload_type, encoding = _pick(line, formats)
     clock = FORMATS[encoding.name].rtp_clock_hz
@@ -57,8 +65,12 @@ def answer(
         dtmf_payload_type=_find(line, TELEPHONE_EVENT, clock),
         comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
         direction=MIRRORED[theirs],
+        srtp=SrtpKeys(crypto.suite, crypto.secret, secret_towards(crypto)) if crypto else None,
     )
-    lines = tuple(_our_line(media, port) if index == chosen else _refused(other) for index, other in enumerate(offer.media))
+    ours = _our_line(media, port)
+    if crypto and media.srtp:
+        ours = _with_keys(ours, line.protocol, (crypto._replace(secret=media.srtp.tx),))
+    lines = tuple(ours if index == chosen else _refused(other) for index, other in enumerate(offer.media))
     return _describe(address, session_id, version, lines), media
 
 
@@ -70,8 +82,12 @@ def offer(
     session_id: int,
     version: int,
     direction: Direction = "sendrecv",
+    protocol: str = PLAIN_RTP,
+    secrets: Mapping[str, bytes] | None = None,
 ) -> SessionDescription:
-    """One audio line with all our formats and keys. Comfort noise is not offered: who listens to everything needs no gaps."""
+    """One audio line with all our formats and keys. Comfort noise is not offered: who listens to everything needs no gaps.
+    `secrets`: our own key and salt for each SRTP suite, the one that we prefer first.
+    """
     numbers: dict[int, Encoding] = {}
     for name in formats:
         kind = FORMATS[name]
@@ -82,10 +98,12 @@ def offer(
     clock = FORMATS[formats[0]].rtp_clock_hz
     numbers[TELEPHONE_EVENT_PAYLOAD_TYPE] = Encoding(TELEPHONE_EVENT, clock)
     line = _audio_line(numbers, port, DEFAULT_PTIME_MS, direction)
+    cryptos = (Crypto(tag, suite, secret) for tag, (suite, secret) in enumerate((secrets or {}).items(), 1))
+    line = _with_keys(line, protocol, tuple(cryptos))
     return _describe(address, session_id, version, (line,))
 
 
-def accept(answer: SessionDescription, offered: SessionDescription) -> MediaDescription:
+def accept(answer: SessionDescription, offered: SessionDescription, srtp: SrtpPolicy = "off") -> MediaDescription:
     """What the answer to our offer agreed. Payload types are the answer's: they are what the far end wants to get.
 
     Raises NotAcceptable where the far end refused, or answered what was not offered; the call then ends with BYE.
@@ -115,6 +133,7 @@ def accept(answer: SessionDescription, offered: SessionDescription) -> MediaDesc
         dtmf_payload_type=_find(line, TELEPHONE_EVENT, clock),
         comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
         direction=_combine(MIRRORED[theirs], offered.direction_of(ours)),
+        srtp=_accept_keys(line, ours, srtp),
     )
 
 
@@ -146,19 +165,28 @@ def check_remote(address: str, *, allow_loopback: bool) -> None:
         raise NotAcceptable(f"{address} is reserved and reaches nobody")
 
 
-def _choose(offer: SessionDescription) -> int:
-    """The index of the first audio line that we can do."""
+def _choose(offer: SessionDescription, srtp: SrtpPolicy) -> tuple[int, Crypto | None]:
+    """The index of the audio line to answer, and its a=crypto line: the first that is protected, else the first that is not."""
     audio = [(i, line) for i, line in enumerate(offer.media) if line.kind.lower() == "audio" and line.port]
-    for index, line in audio:
-        if line.protocol.upper() == PLAIN_RTP:
-            return index
+    read = {index: sdes.read(line.attributes) for index, line in audio}
+    known = [(index, line) for index, line in audio if line.protocol.upper() in (PLAIN_RTP, SECURE_RTP)]
+    if srtp != "off":
+        for index, _ in known:
+            if read[index].usable:
+                return index, read[index].usable[0]
+    for index, line in known:
+        if line.protocol.upper() == PLAIN_RTP and srtp != "required":
+            return index, None
     if not audio:
         kinds = ", ".join(quoted(line.kind) for line in offer.media if line.port) or "nothing"
         raise NotAcceptable(f"the offer has no audio: it offers {kinds}")
     protocols = ", ".join(line.protocol for _, line in audio)
-    if any("SAVP" in line.protocol.upper() for _, line in audio):
-        raise NotAcceptable(f"the offer insists on SRTP ({quoted(protocols)}), which is not available yet; offer {PLAIN_RTP}")
-    raise NotAcceptable(f"audio is offered over {quoted(protocols)} only; we have {PLAIN_RTP}")
+    if known and srtp == "off":
+        raise NotAcceptable(f'the offer insists on SRTP ({quoted(protocols)}), which media.srtp = "off" does not allow; offer {PLAIN_RTP}')
+    if known:
+        why = "; ".join(reason for index, _ in known for reason in read[index].why_not) or "there is no a=crypto line"
+        raise NotAcceptable(f"the call must be protected by SRTP, and no key offered can be used: {why}")
+    raise NotAcceptable(f"audio is offered over {quoted(protocols)} only; we have {PLAIN_RTP}, and {SECURE_RTP} with keys in the SDP")
 
 
 def _pick(line: MediaLine, formats: tuple[str, ...], by_their_order: bool = False) -> tuple[int, Encoding]:
@@ -224,6 +252,23 @@ def _audio_line(numbers: dict[int, Encoding], port: int, ptime_ms: int, directio
             attributes.append(("fmtp", f"{number} {EVENTS}"))
     attributes += [("ptime", str(ptime_ms)), (direction, None)]
     return MediaLine("audio", port, PLAIN_RTP, tuple(map(str, numbers)), None, tuple(attributes))
+
+
+def _with_keys(line: MediaLine, protocol: str, cryptos: tuple[Crypto, ...]) -> MediaLine:
+    return line._replace(protocol=protocol, attributes=(*(("crypto", crypto.value) for crypto in cryptos), *line.attributes))
+
+
+def _accept_keys(line: MediaLine, ours: MediaLine, srtp: SrtpPolicy) -> SrtpKeys | None:
+    """Of the answer: the far end's key, and ours by the tag that it chose (RFC 4568 5.1.3)."""
+    theirs, offered = sdes.read(line.attributes), sdes.read(ours.attributes)
+    for crypto in theirs.usable:
+        match = offered.find(crypto.tag)
+        if match and match.suite == crypto.suite:
+            return SrtpKeys(crypto.suite, crypto.secret, match.secret)
+    if offered.usable and (srtp == "required" or ours.protocol == SECURE_RTP or theirs.usable or theirs.why_not):
+        why = "; ".join(theirs.why_not) or "it chose none of the keys that we offered"
+        raise NotAcceptable(f"the call must be protected by SRTP, and the answer is not: {why}")
+    return None
 
 
 def _refused(line: MediaLine) -> MediaLine:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from control_plane.errors import PeerViolation
+from control_plane.logs import without_keys
 
 Parameters = Mapping[str, str | None]
 """Names in lower case; None: the name stands alone, without "="."""
@@ -70,7 +71,8 @@ def encode_parameters(params: Parameters) -> str:
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """For an error's text: what the far end wrote, cut short, with nothing that could upset a terminal or a log."""
+    """For an error's text: what the far end wrote, cut short, with nothing that could upset a terminal or a log, and no key."""
+    text = without_keys(text)
     return ascii(text if len(text) <= limit else text[:limit] + "...")
 
 

@@ -1,10 +1,14 @@
+import base64
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.errors import NotAcceptable
 from control_plane.formats import FORMATS, PTIMES_MS
-from control_plane.messages import MediaDescription
+from control_plane.messages import MediaDescription, SrtpKeys
+from control_plane.srtp_suites import SUITES
+from sip_front import sdes
 from sip_front.offer_answer import accept, answer, check_remote, offer, renumbered
 from sip_front.sdp import SessionDescription, parse_sdp
 
@@ -121,8 +125,8 @@ REFUSED = [
     (("m=audio 4000 RTP/AVP 18 9",), r"offered 'G729/8000, G722/8000'; we have PCMU, PCMA"),
     (("m=audio 4000 RTP/AVP 99",), "none that is known"),
     (("m=audio 4000 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), "no audio format in common"),
-    (("m=audio 4000 RTP/SAVP 0", "a=crypto:1 A inline:x"), "SRTP .* not available yet"),
-    (("m=audio 4000 UDP/TLS/RTP/SAVPF 0",), "SRTP .* not available yet"),
+    (("m=audio 4000 RTP/SAVP 0", "a=crypto:1 A inline:x"), 'SRTP .* media.srtp = "off" does not allow'),
+    (("m=audio 4000 UDP/TLS/RTP/SAVPF 0",), "UDP/TLS/RTP/SAVPF' only; we have RTP/AVP, and RTP/SAVP"),
     (("m=audio 4000 RTP/AVPF 0",), "'RTP/AVPF' only"),
     (("m=audio 0 RTP/AVP 0",), "no audio: it offers nothing"),
     (("m=video 4000 RTP/AVP 31",), "no audio: it offers 'video'"),
@@ -177,6 +181,83 @@ def test_an_answer_to_our_offer_is_accepted(lines, direction, outcome):
 def test_an_answer_that_answers_something_else_is_refused(lines, why):
     with pytest.raises(NotAcceptable, match=why):
         accept(described(*lines), offer(formats=BOTH, **OURS))
+
+
+KEY = base64.b64encode(bytes(range(30))).decode()
+BIG = base64.b64encode(bytes(range(46))).decode()
+PLAIN, SAVP, CM = "m=audio 4000 RTP/AVP 0", "m=audio 4002 RTP/SAVP 0", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"
+MKI = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4"
+OTHERS = (f"a=crypto:7 AES_256_CM_HMAC_SHA1_32 inline:{BIG}", CM)
+NO_KEY, IS_OFF = "no key offered can be used", "does not allow"
+# What was offered, and under off, preferred, required: which line is answered and whether with a key; or why not.
+POLICIES = [
+    ((PLAIN,),                  (0, False), (0, False), NO_KEY),
+    ((PLAIN, CM),               (0, False), (0, True),  (0, True)),
+    ((SAVP, CM),                IS_OFF,     (0, True),  (0, True)),
+    ((SAVP,),                   IS_OFF,     NO_KEY,     NO_KEY),
+    ((SAVP, MKI),               IS_OFF,     "MKI",      "MKI"),
+    ((PLAIN, MKI),              (0, False), (0, False), "MKI"),
+    ((SAVP, CM, PLAIN),         (1, False), (0, True),  (0, True)),
+    ((PLAIN, SAVP, CM),         (0, False), (1, True),  (1, True)),
+    ((SAVP, MKI, PLAIN),        (1, False), (1, False), "MKI"),
+    ((SAVP, MKI, PLAIN, CM),    (1, False), (1, True),  (1, True)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["off", "preferred", "required"])
+@pytest.mark.parametrize("row", POLICIES, ids=lambda row: " ".join(row[0]).replace(KEY, ""))
+def test_what_is_protected_is_chosen_first_and_what_must_be_is_never_answered_otherwise(row, policy):
+    expected = row[1 + ["off", "preferred", "required"].index(policy)]
+    if isinstance(expected, str):
+        with pytest.raises(NotAcceptable, match=expected):
+            answer(described(*row[0]), formats=BOTH, srtp=policy, **OURS)
+        return
+    index, has_key = expected
+    offered = described(*row[0])
+    text, media = answer(offered, formats=BOTH, srtp=policy, **OURS)
+    assert [bool(line.port) for line in text.media] == [i == index for i in range(len(offered.media))]
+    assert text.media[index].protocol == offered.media[index].protocol
+    found = sdes.read(parse_sdp(text.encode()).media[index].attributes)
+    assert (media.srtp is not None, len(found.usable)) == (has_key, int(has_key))
+    if media.srtp:
+        assert media.srtp.rx == bytes(range(30)) and found.usable[0].secret == media.srtp.tx != media.srtp.rx
+        assert found.usable[0].tag == 1 and found.usable[0].suite == media.srtp.suite == "AES_CM_128_HMAC_SHA1_80"
+
+
+def test_the_far_ends_first_suite_is_taken_with_its_tag():
+    text, media = answer(described(SAVP, *OTHERS), formats=BOTH, srtp="required", **OURS)
+    assert media.srtp is not None and media.srtp.suite == "AES_256_CM_HMAC_SHA1_32" and len(media.srtp.tx) == 46
+    assert text.media[0].attribute("crypto").startswith("7 AES_256_CM_HMAC_SHA1_32 inline:")
+
+
+SECRETS = {name: bytes([suite.number]) * suite.secret_bytes for name, suite in SUITES.items()}
+FULL = f"a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "policy", "lines", "why"),
+    [
+        ("RTP/SAVP", "required", ("m=audio 4000 RTP/SAVP 0", FULL), None),
+        ("RTP/AVP", "preferred", ("m=audio 4000 RTP/AVP 0", FULL), None),
+        ("RTP/AVP", "preferred", ("m=audio 4000 RTP/AVP 0",), ""),
+        ("RTP/AVP", "required", ("m=audio 4000 RTP/AVP 0",), "chose none"),
+        ("RTP/SAVP", "required", ("m=audio 4000 RTP/SAVP 0",), "chose none"),
+        ("RTP/SAVP", "required", ("m=audio 4000 RTP/AVP 0",), "not audio over RTP/SAVP"),
+        ("RTP/SAVP", "required", ("m=audio 4000 RTP/SAVP 0", MKI), "MKI"),
+        ("RTP/AVP", "preferred", ("m=audio 4000 RTP/AVP 0", MKI), "MKI"),
+        ("RTP/AVP", "preferred", ("m=audio 4000 RTP/AVP 0", FULL.replace(":3", ":9")), "chose none"),
+        ("RTP/SAVP", "required", ("m=audio 4000 RTP/SAVP 0", FULL.replace(":3", ":1")), "chose none"),
+    ],
+)
+def test_the_answer_to_our_keys(protocol, policy, lines, why):
+    offered = offer(formats=BOTH, protocol=protocol, secrets=SECRETS, **OURS)
+    assert [crypto.suite for crypto in sdes.read(offered.media[0].attributes).usable] == list(SUITES)
+    if why:
+        with pytest.raises(NotAcceptable, match=why):
+            accept(described(*lines), offered, policy)
+        return
+    keys = accept(described(*lines), offered, policy).srtp
+    assert keys == (SrtpKeys("AES_CM_128_HMAC_SHA1_80", bytes(range(30)), bytes([3]) * 30) if why is None else None)
 
 
 @settings(max_examples=200, deadline=None)
