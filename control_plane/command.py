@@ -21,6 +21,7 @@ COMMANDS = {
     "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
     "hangup": ("control_plane.commands.hangup", "end a call"),
     "top": ("control_plane.commands.top", "workers and calls, live"),
+    "install": ("control_plane.commands.install", "run under systemd: units, user, folders, a first configuration"),
     "check": ("control_plane.commands.check", "is a configuration file right"),
 }
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130

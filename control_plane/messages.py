@@ -241,7 +241,7 @@ class Originate(Message):
 
     call_id: str
     to: str
-    """A SIP URI."""
+    """A SIP URI, or a number that a trunk completes."""
     agent: str
     caller: str = ""
     arguments: dict[str, str] = {}
@@ -312,6 +312,21 @@ class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Since its last Alive."""
 
 
+class TrunkFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    calls: int
+    max_calls: int = 0
+    """0: no limit of its own."""
+    registration: str = ""
+    """registered, trying, waiting, gone; empty: it does not register."""
+    registered_s: int = 0
+    """How much longer the registrar knows us."""
+    why: str = ""
+    """What is wrong with its registration, with the remedy."""
+    gateways: dict[str, str] = {}
+    """By name: up, or why it is down."""
+
+
 class Status(Message):
     version: str
     sip: str
@@ -321,6 +336,7 @@ class Status(Message):
     calls_total: int
     calls_refused: int
     peers: tuple[PeerFacts, ...]
+    trunks: tuple[TrunkFacts, ...] = ()
 
 
 class Calls(Message):

@@ -51,12 +51,18 @@ def make_server(sip: Sip, users: tuple[trunk_config.User, ...]) -> Server | None
     return Server(sip.realm, found, sip.digest_algorithms) if found else None
 
 
+def sources_of(trunk: trunk_config.Trunk) -> tuple[str, ...]:
+    """Where its calls come from: `allow`, and the registrars that we tell to send them to us."""
+    registrars = (trunk.gateways + ((trunk.outbound_proxy,) if trunk.outbound_proxy else ())) if trunk.register else ()
+    return trunk.allow + tuple(trunk_config.parse_gateway(text, trunk.name).host.strip("[]") for text in registrars)
+
+
 class Callers:
     def __init__(self, sip: Sip, trunks: tuple[trunk_config.Trunk, ...] = (), users: tuple[trunk_config.User, ...] = ()) -> None:
         self.networks: list[tuple[Network, str]] = []
         self.names: dict[str, set[str]] = {}
         """Host names, and the trunks they belong to."""
-        for trunk, sources in [*((trunk.name, trunk.allow) for trunk in trunks), ("", sip.allow)]:
+        for trunk, sources in [*((trunk.name, sources_of(trunk)) for trunk in trunks), ("", sip.allow)]:
             for source in sources:
                 if trunk_config.is_network(source):
                     self.networks.append((ipaddress.ip_network(source), trunk))

@@ -44,7 +44,8 @@ from sip_front.operators import Operators
 from sip_front.peers import Peer, Peers, Role
 from sip_front.routing import Chosen, Routing
 from sip_front.session import NORMAL_UNSPECIFIED, Event, Session
-from sip_front.trunk import Trunk
+from sip_front.trunk import explain
+from sip_front.trunks import Trunks
 from sip_front.uri import BadUri, Uri, parse_uri
 from sip_front.user_agent import Address, UserAgent
 
@@ -73,9 +74,9 @@ class Front:
         self.admission = Admission(config.sip.max_calls_per_second)
         self.admission.drain_seconds = max(1, round(config.sip.drain_seconds))
         self.routing = Routing(config.routes)
-        self.trunks = {trunk.name: Trunk(trunk) for trunk in config.trunks}
         self.callers = Callers(config.sip, config.trunks, config.users)
         self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, port, local_host_towards)
+        self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
         self.user_agent.trunk_srtp = {trunk.name: cast(SrtpPolicy, trunk.srtp) for trunk in config.trunks if trunk.srtp}
@@ -141,10 +142,11 @@ class Front:
 
     # ---- stopping ----------------------------------------------------------------------------------------------
 
-    def drain(self) -> None:
+    def drain(self, now_ns: int) -> None:
         if not self.admission.is_draining:
             self.admission.is_draining = True
             log.info("draining: no new calls, %d to finish", self.live_calls)
+            self.trunks.leave(now_ns)
 
     def hang_up_all(self, text: str, now_ns: int) -> None:
         for call in list(self.calls.values()):
@@ -186,8 +188,9 @@ class Front:
     def changed(self, call: Call, now_ns: int) -> None:
         if call.state in (State.CLOSING, State.ENDED):
             self._release(call, "bridge")
-            if call.trunk in self.trunks:
-                self.trunks[call.trunk].calls.discard(call.call_id)
+            trunk = self.trunks.get(call.trunk)
+            if trunk:
+                trunk.calls.discard(call.call_id)
         facts = call.facts(now_ns)
         self.operators.show_call(facts)
         if call.state is State.ENDED:
@@ -232,7 +235,10 @@ class Front:
         if call is None:
             return
         if event.kind == "ended":
-            call.end(Cause.FAR_END_ENDED, event.text, now_ns, event.status)
+            text = event.text
+            if call.direction == "outbound" and event.status >= 400 and not call.was_answered:
+                text = why_not_answered(call.trunk, event)
+            call.end(Cause.FAR_END_ENDED, text, now_ns, event.status)
         elif event.kind == "noted":
             log.warning("%s", event.text, extra={"call_id": call.call_id})
         elif event.kind == "ringing":
@@ -298,8 +304,9 @@ class Front:
 
     def _open(self, call: Call, now_ns: int) -> None:
         self.calls[call.call_id] = call
-        if call.trunk in self.trunks:
-            self.trunks[call.trunk].calls.add(call.call_id)
+        trunk = self.trunks.get(call.trunk)
+        if trunk:
+            trunk.calls.add(call.call_id)
         for role, index in (("worker", call.worker), ("bridge", call.bridge)):
             peer = self.peers.get("worker" if role == "worker" else "bridge", index)
             if peer:
@@ -317,6 +324,8 @@ class Front:
             return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
         if self.admission.is_draining:
             return "this server is draining and makes no new calls"
+        if order.trunk or not is_direct(order.to):
+            return self._originate_by_trunk(order, now_ns)
         try:
             uri = parse_uri(order.to)
         except BadUri as failure:
@@ -330,11 +339,26 @@ class Front:
             return ""
         return self.dial_out(order, uri, address, now_ns)
 
+    def _originate_by_trunk(self, order: Originate, now_ns: int) -> str:
+        plan = self.trunks.plan(order, now_ns)
+        if isinstance(plan, str):
+            if self.admission.is_worth_a_line(f"trunk {order.trunk}", plan[:3], now_ns):
+                log.warning("not calling out: %s", plan, extra={"call_id": order.call_id})
+            return plan
+        first = plan.legs[0]
+        session = self.user_agent.call(order.call_id, first.uri, first.destination, "")
+        self.trunks.prepare(session, plan)
+        return self._call_out(order, session, plan.number, plan.trunk.name, now_ns)
+
     def dial_out(self, order: Originate, uri: Uri, address: Address, now_ns: int) -> str:
         self.resolving.pop(order.call_id, None)
         session = self.user_agent.call(order.call_id, uri, address, order.caller)
+        return self._call_out(order, session, uri.number or uri.host, "", now_ns)
+
+    def _call_out(self, order: Originate, session: Session, callee: str, trunk: str, now_ns: int) -> str:
         call = Call(self, session, "outbound", now_ns, time.time())
-        call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), uri.number or uri.host
+        call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
+        call.trunk = trunk
         why_not = self._staff(call, Chosen(order.agent, order.arguments), now_ns)
         if not why_not:
             self.calls_total += 1
@@ -414,6 +438,7 @@ class Front:
                     self._fail_calls(peer, f"{role} {peer.index} has been away for {limit_ns // 10**9} s; look into its log", now_ns)
         self._handle_events(now_ns)
         self.peers.prune(now_ns)
+        self.trunks.tick(now_ns)
         self.admission.log_the_rest(now_ns)
 
     def _fail_calls(self, peer: Peer, text: str, now_ns: int) -> None:
@@ -426,6 +451,22 @@ class Front:
 def facts_of(order: Originate, now: float) -> CallFacts:
     """Of a call whose name is being looked up."""
     return CallFacts(order.call_id, "preparing", "outbound", clean(order.caller, 80), number_of(order.to), order.agent, now, 0.0)
+
+
+def is_direct(to: str) -> bool:
+    """A SIP URI names its host itself; a number, also as tel:, needs a trunk."""
+    return to.lower().startswith(("sip:", "sips:"))
+
+
+def why_not_answered(trunk: str, event: Event) -> str:
+    """Of a call that we made: what the far end said, and what to do about it."""
+    reason = event.text.removeprefix(f"{event.status} ")
+    if reason == event.text:  # our own words, not the far end's
+        return f"trunk {trunk}: {event.text}" if trunk else event.text
+    if trunk:
+        return explain(trunk, event.status, reason, event.session.why_unauthorized)
+    hint = "; it wants a user name and a password: call through one of [[trunks]] that has them" if event.status in (401, 407) else ""
+    return event.text + hint
 
 
 def number_of(uri: str) -> str:

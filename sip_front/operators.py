@@ -58,7 +58,7 @@ class Operators:
                 is_for_now = front.admission.is_draining or why_not.startswith("503")
                 return Failed(why_not, 503 if is_for_now else 422) if why_not else Done(call_id)
             case Drain():
-                front.drain()
+                front.drain(now_ns)
                 return Done(f"no new calls from now on; {front.live_calls} are up")
             case Watch():
                 if identity not in self.watchers and len(self.watchers) >= MAX_WATCHERS:
@@ -79,6 +79,7 @@ class Operators:
             calls_total=front.calls_total,
             calls_refused=front.calls_refused + front.user_agent.refused_calls,
             peers=front.peers.facts(now_ns),
+            trunks=front.trunks.facts(now_ns),
         )
 
     def _hang_up(self, order: HangUp, now_ns: int) -> Message:

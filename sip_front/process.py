@@ -27,6 +27,7 @@ from control_plane.channel import Switchboard
 from control_plane.config import Config
 from control_plane.errors import BellframeError, ConfigurationError
 from sip_front.front import Front, Lookup
+from sip_front.trunk import Gateway
 from sip_front.uri import BadUri
 from sip_front.user_agent import DEFAULT_PORT, Address
 
@@ -121,6 +122,8 @@ class Process:
             self.spawn(self.resolve(lookup))
         for name in self.front.take_names(time.monotonic_ns()):
             self.spawn(self.resolve_allowed(name))
+        for gateway in self.front.trunks.take_lookups(time.monotonic_ns()):
+            self.spawn(self.resolve_gateway(gateway))
         self.set_timer()
 
     def send_sip(self, octets: bytes, destination: Address) -> None:
@@ -152,6 +155,19 @@ class Process:
         task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    async def resolve_gateway(self, gateway: Gateway) -> None:
+        """A trunk's, by its name."""
+        port = gateway.gateway.port or DEFAULT_PORT
+        found: list[Address] = []
+        why = ""
+        try:
+            family = socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
+            rows = await self.loop.getaddrinfo(gateway.gateway.host, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED)
+            found = [(str(row[4][0]).removeprefix(MAPPED), port) for row in rows]
+        except (OSError, UnicodeError) as failure:
+            why = str(failure)
+        self.front.trunks.resolved(gateway, found, why, time.monotonic_ns())
 
     async def resolve_allowed(self, name: str) -> None:
         """A host name that may call: all its addresses, of both families."""
@@ -185,7 +201,7 @@ class Process:
 
     async def drain(self) -> None:
         """No new calls; the old ones finish, until the limit or a second signal. Then they are ended with BYE."""
-        self.front.drain()
+        self.guard(lambda: self.front.drain(time.monotonic_ns()))
         await self.wait_until(lambda: not self.front.live_calls or self.is_hurried, self.config.sip.drain_seconds)
         if self.front.live_calls:
             log.warning("ending %d calls that did not finish by themselves", self.front.live_calls)

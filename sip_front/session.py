@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from control_plane.errors import BellframeError, Misuse
 from control_plane.messages import MediaDescription
 from sip_front.dialog import Dialog
+from sip_front.digest import Client
 from sip_front.message import BadMessage, Request, Response, make_response
 from sip_front.negotiation import Negotiation, warning
 from sip_front.transaction import T1_NS, T2_NS, TIMEOUT_NS, make_cancel
@@ -66,6 +67,10 @@ class Session:
         self.sip_call_id = ""
         self.trunk = ""
         """Whose call it is; empty: of no trunk."""
+        self.credentials: Client | None = None
+        """What answers 401 and 407 there."""
+        self.why_unauthorized = ""
+        """What the credentials could not answer, in plain words."""
         self.dialog: Dialog | None = None
         self.invite: Request
         self.negotiation: Negotiation

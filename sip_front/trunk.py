@@ -39,6 +39,11 @@ class Gateway:
         """A ping is under way."""
 
     @property
+    def is_named(self) -> bool:
+        """Its address must be looked up."""
+        return not trunk_config.is_address(self.gateway.host.strip("[]"))
+
+    @property
     def name(self) -> str:
         return f"{self.gateway.host}:{self.gateway.port}" if self.gateway.port else self.gateway.host
 
@@ -55,6 +60,11 @@ class Trunk:
         self.header_patterns = [re.compile(fnmatch.translate(pattern), re.IGNORECASE) for pattern in config.send_headers]
         self.calls: set[str] = set()
         self.tokens, self.filled_ns = max(1.0, config.max_calls_per_second), 0
+
+    @property
+    def hops(self) -> list[Gateway]:
+        """What has an address of its own."""
+        return [*self.gateways, self.proxy] if self.proxy else self.gateways
 
     # ---- may this call be made ------------------------------------------------------------------------------------
 

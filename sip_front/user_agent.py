@@ -5,6 +5,7 @@ may come and for requests inside its dialog; everything else is answered from th
 so that strangers and floods leave nothing behind: one datagram out for one in, and nothing is sent again.
 """
 
+import copy
 import logging
 import secrets
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from control_plane.srtp_suites import SrtpPolicy
 from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
 from sip_front.deadlines import Deadlines
+from sip_front.digest import Attempt
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
 from sip_front.session import ALLOW, SDP, Event, Session, State, start_incoming
@@ -25,6 +27,7 @@ log = logging.getLogger("sip")
 Address = tuple[str, int]
 OnResponse = Callable[[Response | None, int], None]
 DEFAULT_PORT, DEFAULT_TLS_PORT = 5060, 5061
+NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
 MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
 
 
@@ -54,16 +57,27 @@ class Served:
         self.agent.flush(self)
 
 
+def ignore(_response: Response | None, _now_ns: int) -> None:
+    """For a request whose answer changes nothing."""
+
+
 class Sent:
     """A request of ours, and its transaction."""
 
-    __slots__ = ("agent", "destination", "key", "on_response", "request", "scheduled_ns", "session", "transaction")
+    __slots__ = ("agent", "attempt", "destination", "key", "on_response", "request", "scheduled_ns", "session", "transaction")
 
     def __init__(self, agent: "UserAgent", request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int):
         self.agent, self.request, self.destination, self.session, self.on_response = agent, request, destination, session, on_response
         self.key = client_key(request)
         self.transaction = ClientTransaction(request.method, request.encode(), now_ns)
+        self.attempt = Attempt()
         self.scheduled_ns: int | None = None
+
+    def spent(self) -> "Sent":
+        """What is left of it when it goes on as another transaction: it acknowledges a failure that comes again, and tells nobody."""
+        old = copy.copy(self)
+        old.on_response, old.scheduled_ns = ignore, None
+        return old
 
     @property
     def deadline_ns(self) -> int | None:
@@ -210,6 +224,8 @@ class UserAgent:
         self.respond(served, make_response(served.request, status, headers=headers), now_ns)
 
     def request(self, request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int) -> Sent:
+        if session.credentials and request.method not in NEVER_CHALLENGED:
+            session.credentials.apply(request)
         sent = Sent(self, request, destination, session, on_response, now_ns)
         self.sent[sent.key] = sent
         self.flush(sent)
@@ -248,8 +264,8 @@ class UserAgent:
     def new_via(self, host: str) -> str:
         return f"SIP/2.0/UDP {_bracketed(host)}:{self.port};branch={MAGIC_COOKIE}{secrets.token_hex(8)};rport"
 
-    def contact(self, host: str) -> str:
-        return f"<sip:bellframe@{_bracketed(host)}:{self.port}>"
+    def contact(self, host: str, user: str = "bellframe") -> str:
+        return f"<sip:{user}@{_bracketed(host)}:{self.port}>"
 
     def capabilities(self) -> tuple[tuple[str, str], ...]:
         return (("Allow", ALLOW), ("Accept", SDP), ("Supported", ""))
@@ -279,7 +295,38 @@ class UserAgent:
         self.flush(sent)
         if sent.transaction.told:
             sent.transaction.told = False
-            sent.on_response(response, now_ns)
+            if response.status not in (401, 407) or not self._answer_challenge(sent, response, now_ns):
+                sent.on_response(response, now_ns)
+
+    def _answer_challenge(self, sent: Sent, response: Response, now_ns: int) -> bool:
+        """Send it once more, with credentials (22.2, 22.3). False: there is nothing to answer with, and the response is final.
+
+        Whoever sent it keeps its `Sent`, which goes on as a transaction of its own.
+        """
+        session = sent.session
+        dialog, method = session.dialog, sent.request.method
+        is_unwanted = method in NEVER_CHALLENGED or (method == "INVITE" and session.wanted_end is not None)
+        if session.credentials is None or is_unwanted:
+            return False
+        cseq = 1 + max(sent.request.cseq[0], dialog.local_cseq if dialog else 0)
+        request = Request(method, sent.request.uri, sent.request.headers.copy(), sent.request.body)
+        request.headers.replace_first("Via", self.new_via(session.local_host))
+        request.headers.set("CSeq", f"{cseq} {method}")
+        session.why_unauthorized = session.credentials.answer(request, response, sent.attempt)
+        if session.why_unauthorized:
+            return False
+        if dialog:
+            dialog.local_cseq = cseq
+        if sent.request is session.invite:
+            session.invite = request
+        spent = sent.spent()
+        self.sent[spent.key] = spent
+        self.flush(spent)
+        sent.request, sent.key = request, client_key(request)
+        sent.transaction = ClientTransaction(method, request.encode(), now_ns)
+        self.sent[sent.key] = sent
+        self.flush(sent)
+        return True
 
     def _receive_request(self, request: Request, source: Address, trunk: str, now_ns: int) -> None:
         key = server_key(request)  # of what came: rport is not there yet

@@ -10,6 +10,7 @@ Exit code 0: the call was answered. Ctrl-C hangs up.
 import argparse
 import contextlib
 import pathlib
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -34,15 +35,17 @@ from control_plane.messages import (
 LOOK_S = 2.0
 """Without news for so long, the front is asked whether the call is still there: it may have been restarted meanwhile."""
 MISSED_LOOKS = 5
+NUMBER = re.compile(r"[+0-9*#][0-9 ().*#/-]*")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="show|URI", help='"show", or whom to call: sip:USER@HOST[:PORT]')
+    parser.add_argument("what", metavar="show|URI", help='"show", or whom to call: sip:USER@HOST[:PORT], or a number')
     parser.add_argument("call_id", nargs="?", metavar="ID", help="for show: as `bellframe calls` prints it")
     parser.add_argument("--agent", default="wav", help="who talks to the called party: wav, echo, menu, or MODULE:CLASS (default wav)")
     parser.add_argument("--play", metavar="FILE", help="a WAV that the called party hears")
     parser.add_argument("--record", metavar="FILE", help="where what it says goes, as a WAV")
-    parser.add_argument("--caller", default="", metavar="URI", help="who calls, for the called party's display")
+    parser.add_argument("--caller", default="", metavar="NUMBER", help="who calls, for the called party's display")
+    parser.add_argument("--trunk", default="", metavar="NAME", help="which of [[trunks]] it goes through (default: the first that may)")
     client.add_runtime_argument(parser)
     client.add_json_argument(parser)
 
@@ -53,8 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.call_id:
             raise client.CommandFailed("show which call? `bellframe calls` lists them: bellframe call show ID")
         return show(directory, arguments)
-    if not arguments.what.lower().startswith(("sip:", "sips:", "tel:")):
-        raise client.CommandFailed(f'"{clean(arguments.what, 80)}" is neither "show" nor a URI such as sip:100@192.0.2.1')
+    if not arguments.trunk and not arguments.what.lower().startswith(("sip:", "sips:", "tel:")) and not NUMBER.fullmatch(arguments.what):
+        reason = "is neither \"show\" nor a URI such as sip:100@192.0.2.1, nor a number"
+        raise client.CommandFailed(f'"{clean(arguments.what, 80)}" {reason}')
     return dial(directory, arguments)
 
 
@@ -91,7 +95,7 @@ def dial(directory: pathlib.Path, arguments: argparse.Namespace) -> int:
         raise client.CommandFailed(f"--play: there is no file {arguments.play}")
     # The bridge opens them, and it may run in another directory.
     files = {name: str(pathlib.Path(path).absolute()) for name, path in given.items() if path}
-    order = Originate(call_id=call_id, to=arguments.what, agent=arguments.agent, caller=arguments.caller, arguments=files)
+    order = Originate(call_id, arguments.what, arguments.agent, arguments.caller, files, arguments.trunk)
     with client.connection(directory) as channel:
         outcome = Outcome(call_id, is_quiet=arguments.json)
         try:

@@ -3,7 +3,7 @@
 import argparse
 
 from control_plane import client, table
-from control_plane.messages import GetStatus, PeerFacts, Status
+from control_plane.messages import GetStatus, PeerFacts, Status, TrunkFacts
 
 SILENT_LIMIT_MS = 3_000
 """Processes say that they are alive once a second: three times in a row is no coincidence."""
@@ -38,6 +38,9 @@ def as_text(status: Status) -> str:
     ]
     if rows:
         lines += ["", table.render(("process", "pid", "generation", "calls", "at most", "state"), rows)]
+    if status.trunks:
+        lines += ["", table.render(("trunk", "calls", "registration", "gateways"), [trunk_row(trunk) for trunk in status.trunks])]
+        lines += [f"{trunk.name}: {trunk.why}" for trunk in status.trunks if trunk.why]
     for role in ("worker", "bridge"):
         if not any(peer.role == role for peer in status.peers):
             lines.append(f"no {role} has reported: calls are refused until one does")
@@ -46,3 +49,9 @@ def as_text(status: Status) -> str:
 
 def is_silent(peer: PeerFacts) -> bool:
     return peer.silent_ms > SILENT_LIMIT_MS
+
+
+def trunk_row(trunk: TrunkFacts) -> tuple[str, str, str, str]:
+    calls = f"{trunk.calls} of {trunk.max_calls}" if trunk.max_calls else str(trunk.calls)
+    registration = f"{trunk.registration}, {trunk.registered_s} s left" if trunk.registered_s else trunk.registration or "-"
+    return trunk.name, calls, registration, ", ".join(f"{name} {state}" for name, state in trunk.gateways.items()) or "-"

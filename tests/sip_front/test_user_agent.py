@@ -325,7 +325,7 @@ def test_what_we_do_not_do_gets_405_with_allow(phone: Phone, method: str) -> Non
 def test_options_says_what_we_can(phone: Phone, machine: Machine) -> None:
     answer = only(phone.request("OPTIONS"))
     assert answer.status == 200 and answer.headers.get("Accept") == "application/sdp" and "BYE" in answer.headers.get_all("Allow")
-    machine.front.drain()
+    machine.front.drain(machine.network.now_ns)
     answer = only(phone.request("OPTIONS"))
     assert answer.status == 503 and answer.headers.get("Retry-After") == "30"
     assert not machine.front.user_agent.served

@@ -1,4 +1,4 @@
-"""A real systemd for the tests: a user manager in namespaces of its own, which runs the units as they are shipped.
+"""A real systemd for the tests: a user manager in namespaces of its own, which runs the units as `bellframe install` writes them.
 
 Its /run is a fresh tmpfs and its /etc an overlay, so nothing of the machine is touched and nothing is left behind.
 What it is told otherwise than an operator's: where Python and the tree lie, that both may be below /root or /tmp, and not to
@@ -16,9 +16,9 @@ import sys
 import tempfile
 from typing import Any
 
+from control_plane.command import main
 from tests.system.server import AGENTS, HOST, ROOT, START_LIMIT_S, Reachable, free_ports, wait_for
 
-UNITS = ROOT / "systemd"
 SERVICES = ("bellframe-keeper.service", "bellframe-front.service", "bellframe-bridge@.service")
 CALLS = 40
 SYSTEMD = "/lib/systemd/systemd"
@@ -33,14 +33,13 @@ mkdir -p /etc/bellframe && cp "$FOLDER/bellframe.toml" /etc/bellframe/
 cp "$FOLDER/python" /run/venv/bin/python
 mount -t cgroup2 none /sys/fs/cgroup
 mkdir -p /sys/fs/cgroup/manager && echo $$ > /sys/fs/cgroup/manager/cgroup.procs
-export XDG_RUNTIME_DIR=/run/user/0 SYSTEMD_UNIT_PATH="$FOLDER/units:/usr/lib/systemd/user" SYSTEMD_LOG_TARGET=console
+export XDG_RUNTIME_DIR=/run/user/0 SYSTEMD_UNIT_PATH="$FOLDER/root/etc/systemd/system:/usr/lib/systemd/user" SYSTEMD_LOG_TARGET=console
 "$SYSTEMD" --user & # not as process 1: a user manager refuses to be that
 wait
 """
 DROP_IN = """[Service]
 User=
 Group=
-Environment=PATH=/run/venv/bin:/usr/bin:/bin
 ProtectHome=no
 PrivateTmp=no
 ProtectKernelTunables=no
@@ -85,8 +84,10 @@ class Managed(Reachable):
 
     def _write(self, first_port: int, drop_in: str, agent: str) -> None:
         (self.folder / "run").mkdir(mode=0o700)
-        units = self.folder / "units"
-        shutil.copytree(UNITS, units)
+        root = self.folder / "root"
+        root.mkdir()
+        assert main(["install", "--root", str(root), "--prefix", "/run/venv"]) == 0
+        units = root / "etc/systemd/system"
         for name in SERVICES:
             (units / f"{name}.d").mkdir()
             (units / f"{name}.d" / "test.conf").write_text(DROP_IN.format(log=self.log_path, more=drop_in))
@@ -95,8 +96,10 @@ class Managed(Reachable):
             "media": {"rtp_ports": f"{first_port + 2}-{first_port + 2 * CALLS + 2}", "workers": 1, "heartbeat_timeout_ms": 1000},
             "bridge": {"modules": str(AGENTS)},
         }
-        lines = [f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in s.items()) for section, s in settings.items()]
-        (self.folder / "bellframe.toml").write_text("".join(lines) + f'[[routes]]\nagent = "{agent}"\n')
+        lines = [f'[[routes]]\nagent = "{agent}"\n']
+        for section, values in settings.items():
+            lines += [f"[{section}]\n", *(f"{key} = {json.dumps(value)}\n" for key, value in values.items())]
+        (self.folder / "bellframe.toml").write_text("".join(lines))
         python = self.folder / "python"
         python.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n')
         python.chmod(0o755)
