@@ -7,4 +7,9 @@ a name of this table. Rows name their classes as text, so that nothing is loaded
 WIRES = {
     # name     class
     "twilio": "ai_bridge.wires.twilio:Twilio",
+    "telnyx": "ai_bridge.wires.telnyx:Telnyx",
+    "plivo": "ai_bridge.wires.plivo:Plivo",
+    "vobiz": "ai_bridge.wires.vobiz:Vobiz",
+    "exotel": "ai_bridge.wires.exotel:Exotel",
+    "vonage": "ai_bridge.wires.vonage:Vonage",
 }

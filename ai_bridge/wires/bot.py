@@ -6,6 +6,7 @@ waits `backlog_ms`, its socket's memory is bounded, and so is what it may say ah
 """
 
 import asyncio
+import datetime
 import functools
 import importlib
 import logging
@@ -43,9 +44,8 @@ class Bot(Agent):
         self._options, parameters = options.read(call.arguments)
         if call.resumed:
             parameters = {**parameters, "resumed": "true"}
-        self._about = About(
-            call.call_id, call.caller, call.callee, call.direction, {**call.headers, **parameters}, self._options, self.url
-        )
+        parameters = {**call.headers, **parameters}
+        self._about = About(call.call_id, call.caller, call.callee, call.direction, parameters, self._options, self.url, utc_now)
         self._wire = self.wire_class(self._about)
         self._wire.headers(), self._options.headers()  # a secret that cannot be read is told before anything else
         self._resampler: Resampler | None = None
@@ -281,6 +281,10 @@ class Bot(Agent):
         self._marks.clear()
         for name in names:
             self._send(self._wire.played(name))
+
+
+def utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 @functools.cache

@@ -1,12 +1,14 @@
 """Audio as bots send and get it, to and from samples. Tables and views: no loop over samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ai_bridge.frame import Pcm
+from ai_bridge.wires.options import Options
 from ai_bridge.wires.wire import BotViolation
+from control_plane.errors import ConfigurationError
 from control_plane.g711 import ALAW_TO_PCM, PCM_TO_ALAW, PCM_TO_ULAW, ULAW_TO_PCM
 
 
@@ -40,3 +42,13 @@ PCMA = Encoding(
 )
 L16 = Encoding(lambda pcm: pcm.astype("<i2", copy=False).tobytes(), decode_l16)
 L16_BIG_ENDIAN = Encoding(lambda pcm: pcm.astype(">i2").tobytes(), decode_l16_big_endian)
+
+
+def choose(options: Options, offered: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """Encoding and rate of what the bot gets: the first pair that fits the route's arguments. Raises ConfigurationError."""
+    for encoding, rate_hz in offered:
+        if options.encoding.upper() in ("", encoding) and options.sample_rate_hz in (0, rate_hz):
+            return encoding, rate_hz
+    there = ", ".join(f"{encoding} at {rate_hz}" for encoding, rate_hz in offered)
+    wanted = f"{options.encoding or 'audio'} at {options.sample_rate_hz or 'its usual rate'}"
+    raise ConfigurationError(f"the route's arguments: this wire has no {wanted}; it has {there}: set encoding and sample_rate_hz")

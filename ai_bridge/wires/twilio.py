@@ -13,7 +13,7 @@ import msgspec
 
 from ai_bridge.frame import Pcm
 from ai_bridge.wires.encoding import PCMU
-from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Ignored, Mark, Messages, Say, Wire, random_hex
+from ai_bridge.wires.wire import About, Action, Clear, Ignored, Mark, Messages, Say, Wire, random_hex, read
 from control_plane.call_sid import call_sid
 
 RATE_HZ = 8_000
@@ -92,10 +92,7 @@ class Twilio(Wire):
         return (self._message("stop", {"accountSid": self.account_sid, "callSid": self.call_sid}),)
 
     def receive_text(self, message: bytes) -> Sequence[Action]:
-        try:
-            told = decode(message)
-        except msgspec.DecodeError as failure:
-            raise BotViolation(f"the bot sent what is not a message of Twilio Media Streams: {failure}") from None
+        told = read(decode, message, "Twilio Media Streams")
         if told.event == "media" and told.media is not None:
             return (Say(PCMU.decode(told.media.payload), RATE_HZ),)
         if told.event == "mark" and told.mark is not None:

@@ -4,9 +4,13 @@
 messages to send, in order; what the bot sends is turned into actions.
 """
 
+import datetime
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple, TypeVar
+
+import msgspec
 
 from ai_bridge.frame import Pcm
 from ai_bridge.wires.options import Options
@@ -29,6 +33,8 @@ class About(NamedTuple):
     options: Options
     url: str
     """As dialled, for signatures."""
+    now: Callable[[], datetime.datetime]
+    """UTC, for the wires that tell the time."""
 
 
 class Say(NamedTuple):
@@ -119,5 +125,24 @@ class Wire:
         raise BotViolation("the bot sent a binary message, and this wire has none: audio goes into JSON, as base64")
 
 
+T = TypeVar("T")
+
+
+def read(decode: Callable[[bytes], T], message: bytes, provider: str) -> T:
+    """A message of the bot as its wire has it. Raises BotViolation."""
+    try:
+        return decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+        raise BotViolation(f"the bot sent what is not a message of {provider}: {failure}") from None
+
+
 def random_hex(digits: int) -> str:
     return secrets.token_hex((digits + 1) // 2)[:digits]
+
+
+def random_digits(digits: int) -> str:
+    return str(secrets.randbelow(10**digits)).rjust(digits, "0")
+
+
+def random_uuid() -> str:
+    return str(uuid.uuid4())

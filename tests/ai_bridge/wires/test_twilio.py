@@ -6,21 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from ai_bridge.wires import options
 from ai_bridge.wires.twilio import Twilio
-from ai_bridge.wires.wire import About, BotViolation, Clear, Ignored, Mark, Say
+from ai_bridge.wires.wire import BotViolation, Clear, Ignored, Mark, Say
 from control_plane.g711 import ULAW_TO_PCM
-
-URL = "wss://bot.example/media"
+from tests.ai_bridge.wires.about import URL, about, told
 
 
 def make(**arguments: str) -> Twilio:
-    given, left = options.read(arguments)
-    return Twilio(About("a1", "+4930123", "100", "inbound", left, given, URL))
-
-
-def told(messages) -> list[dict]:
-    return [json.loads(message) for message in messages]
+    return Twilio(about(**arguments))
 
 
 def test_the_first_two_messages_are_connected_and_start():
