@@ -182,7 +182,7 @@ class Call:
             row=self.opened.row if self.opened else -1,
             bridge=self.bridge,
             sip_call_id=clean(self.session.sip_call_id, 200),
-            remote=f"{self.session.peer[0]}:{self.session.peer[1]}",
+            remote=str(self.session.peer),
             trunk=self.trunk,
             cause=self.cause,
             outcome=outcome,

@@ -1,4 +1,4 @@
-"""Everything the front does, without sockets: datagrams, messages of our processes and time in; the same out.
+"""Everything the front does, without sockets: SIP, messages of our processes and time in; the same out.
 
 It is where calls, workers, bridges and operators meet. process.py owns the sockets and the clock.
 """
@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import msgspec
@@ -44,10 +43,11 @@ from sip_front.operators import Operators
 from sip_front.peers import Peer, Peers, Role
 from sip_front.routing import Chosen, Routing
 from sip_front.session import NORMAL_UNSPECIFIED, Event, Session
+from sip_front.transport import Address, PlaceTowards, address_of
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
 from sip_front.uri import BadUri, Uri, parse_uri
-from sip_front.user_agent import Address, UserAgent
+from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("front")
 TICK_NS = 1_000_000_000
@@ -67,7 +67,7 @@ class Lookup(NamedTuple):
 
 
 class Front:
-    def __init__(self, config: Config, port: int, local_host_towards: Callable[[str], str], now_ns: int) -> None:
+    def __init__(self, config: Config, place_towards: PlaceTowards, now_ns: int) -> None:
         self.config, self.started_ns = config, now_ns
         self.front_id = 1 + secrets.randbelow(2**63 - 1)
         """Workers tell by it what we opened from what a front before us left open. Never 0."""
@@ -75,7 +75,7 @@ class Front:
         self.admission.drain_seconds = max(1, round(config.sip.drain_seconds))
         self.routing = Routing(config.routes)
         self.callers = Callers(config.sip, config.trunks, config.users)
-        self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, port, local_host_towards)
+        self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, place_towards)
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
@@ -94,7 +94,7 @@ class Front:
 
     # ---- from the process ------------------------------------------------------------------------------------
 
-    def receive_datagram(self, octets: bytes, source: Address, now_ns: int) -> None:
+    def receive_sip(self, octets: bytes, source: Address, now_ns: int) -> None:
         self.user_agent.receive(octets, source, now_ns)
         self._handle_events(now_ns)
 
@@ -125,7 +125,11 @@ class Front:
         self.user_agent.fail_to_send(octets, why, now_ns)
         self._handle_events(now_ns)
 
-    def take_datagrams(self) -> list[tuple[bytes, Address]]:
+    def lose_connection(self, lost: Address, why: str, now_ns: int) -> None:
+        self.user_agent.lose_connection(lost, why, now_ns)
+        self._handle_events(now_ns)
+
+    def take_sip(self) -> list[tuple[bytes, Address]]:
         return self.user_agent.take_outbox()
 
     def take_messages(self) -> list[tuple[bytes, Message]]:
@@ -285,9 +289,9 @@ class Front:
     ) -> None:
         self.calls_refused += 1
         session.refuse(status, why, now_ns, headers)
-        if self.admission.is_worth_a_line(session.peer[0], str(status), now_ns):
-            text = "refused the call from %s (%s:%d) to %s with %s"
-            log.warning(text, caller, *session.peer, number, why, extra={"call_id": session.call_id})
+        if self.admission.is_worth_a_line(session.peer.host, str(status), now_ns):
+            text = "refused the call from %s (%s) to %s with %s"
+            log.warning(text, caller, session.peer, number, why, extra={"call_id": session.call_id})
 
     def _staff(self, call: Call, chosen: Chosen, now_ns: int) -> str:
         """A worker and a bridge for the call. Returns why there is none, or nothing."""
@@ -332,12 +336,12 @@ class Front:
             return f"cannot call {clean(order.to, 80)}: {failure}"
         if uri.scheme != "sip" or (uri.params.get("transport") or "udp").lower() != "udp":
             return f"cannot call {clean(order.to, 80)}: only sip: over UDP can be called so far"
-        address = self.user_agent.address_of(uri)
+        address = address_of(uri)
         if address is None:
             self.lookups.append(Lookup(identity, order, uri))
             self.resolving[order.call_id] = facts_of(order, time.time())
             return ""
-        return self.dial_out(order, uri, address, now_ns)
+        return self.dial_out(order, uri, [address], now_ns)
 
     def _originate_by_trunk(self, order: Originate, now_ns: int) -> str:
         plan = self.trunks.plan(order, now_ns)
@@ -346,13 +350,14 @@ class Front:
                 log.warning("not calling out: %s", plan, extra={"call_id": order.call_id})
             return plan
         first = plan.legs[0]
-        session = self.user_agent.call(order.call_id, first.uri, first.destination, "")
+        session = self.user_agent.call(order.call_id, first.uri, [first.destination], "")
         self.trunks.prepare(session, plan)
         return self._call_out(order, session, plan.number, plan.trunk.name, now_ns)
 
-    def dial_out(self, order: Originate, uri: Uri, address: Address, now_ns: int) -> str:
+    def dial_out(self, order: Originate, uri: Uri, addresses: list[Address], now_ns: int) -> str:
+        """`addresses`: one at least; the others are tried in their order if it cannot be reached."""
         self.resolving.pop(order.call_id, None)
-        session = self.user_agent.call(order.call_id, uri, address, order.caller)
+        session = self.user_agent.call(order.call_id, uri, addresses, order.caller)
         return self._call_out(order, session, uri.number or uri.host, "", now_ns)
 
     def _call_out(self, order: Originate, session: Session, callee: str, trunk: str, now_ns: int) -> str:

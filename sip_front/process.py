@@ -27,13 +27,14 @@ from control_plane.channel import Switchboard
 from control_plane.config import Config
 from control_plane.errors import BellframeError, ConfigurationError
 from sip_front.front import Front, Lookup
+from sip_front.transport import Address, Place
 from sip_front.trunk import Gateway
 from sip_front.uri import BadUri
-from sip_front.user_agent import DEFAULT_PORT, Address
 
 log = logging.getLogger("front")
 RECEIVE_BUFFER_BYTES = 4 << 20  # a second of stall at full load; the kernel may grant less
 MAX_DATAGRAM = 65_535
+DEFAULT_PORT = 5060
 BATCH = 64  # datagrams before timers and control get their turn
 BYE_LIMIT_S = 2.0
 MAPPED = "::ffff:"
@@ -45,7 +46,8 @@ class Process:
         self.config, self.sip, self.switchboard, self.loop = config, sip, switchboard, loop
         self.is_ipv6 = sip.family == socket.AF_INET6
         host, port = sip.getsockname()[:2]
-        self.front = Front(config, port, local_host_finder(config.sip.public_address, host), time.monotonic_ns())
+        host_towards = local_host_finder(config.sip.public_address, host)
+        self.front = Front(config, lambda a: Place(host_towards(a.host), port if a.transport == "udp" else None), time.monotonic_ns())
         self.buffer = bytearray(MAX_DATAGRAM)
         self.view = memoryview(self.buffer)
         self.timer: asyncio.TimerHandle | None = None
@@ -89,7 +91,7 @@ class Process:
                 continue
             host = source[0].removeprefix(MAPPED) if self.is_ipv6 else source[0]
             try:
-                self.front.receive_datagram(bytes(self.view[:size]), (host, source[1]), time.monotonic_ns())
+                self.front.receive_sip(bytes(self.view[:size]), Address(host, source[1]), time.monotonic_ns())
             except Exception:
                 log.exception("a bug: a datagram of %d octets from %s was dropped; please report it", size, host)
 
@@ -109,7 +111,7 @@ class Process:
 
     def flush(self) -> None:
         while True:
-            for octets, destination in self.front.take_datagrams():
+            for octets, destination in self.front.take_sip():
                 self.send_sip(octets, destination)
             messages = self.front.take_messages()
             if not messages:
@@ -127,17 +129,17 @@ class Process:
         self.set_timer()
 
     def send_sip(self, octets: bytes, destination: Address) -> None:
-        host, port = destination
+        host, port = destination.host, destination.port
         if self.is_ipv6 and ":" not in host:
             host = MAPPED + host
         try:
             self.sip.sendto(octets, (host, port))
         except (BlockingIOError, InterruptedError):
-            log.debug("the SIP socket is full: a datagram to %s:%d was dropped, and will be sent again", host, port)
+            log.debug("the SIP socket is full: a datagram to %s was dropped, and will be sent again", destination)
         except (OSError, OverflowError) as failure:
             now_ns = time.monotonic_ns()
-            why = f"cannot send to {destination[0]}:{port}: {failure}; look at routes and firewalls"
-            if self.front.admission.is_worth_a_line(destination[0], "send", now_ns):
+            why = f"cannot send to {destination}: {failure}; look at routes and firewalls"
+            if self.front.admission.is_worth_a_line(destination.host, "send", now_ns):
                 log.warning("%s", why)
             if not isinstance(failure, OSError) or failure.errno not in PASSING:
                 self.front.fail_to_send(octets, why, now_ns)
@@ -164,7 +166,7 @@ class Process:
         try:
             family = socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
             rows = await self.loop.getaddrinfo(gateway.gateway.host, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED)
-            found = [(str(row[4][0]).removeprefix(MAPPED), port) for row in rows]
+            found = [Address(str(row[4][0]).removeprefix(MAPPED), port, gateway.gateway.transport) for row in rows]
         except (OSError, UnicodeError) as failure:
             why = str(failure)
         self.front.trunks.resolved(gateway, found, why, time.monotonic_ns())
@@ -184,7 +186,7 @@ class Process:
         try:
             found = await self.loop.getaddrinfo(lookup.uri.host, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED)
             host = str(found[0][4][0]).removeprefix(MAPPED)
-            why_not = self.front.dial_out(lookup.order, lookup.uri, (host, port), time.monotonic_ns())
+            why_not = self.front.dial_out(lookup.order, lookup.uri, [Address(host, port)], time.monotonic_ns())
         except (OSError, UnicodeError, BadUri) as failure:
             why_not = f"cannot call {lookup.uri.host}: its name has no address ({failure})"
         if why_not:

@@ -11,9 +11,10 @@ from control_plane.errors import BellframeError, Misuse
 from control_plane.messages import MediaDescription
 from sip_front.dialog import Dialog
 from sip_front.digest import Client
-from sip_front.message import BadMessage, Request, Response, make_response
+from sip_front.message import BadMessage, Request, Response, make_response, parse_name_address
 from sip_front.negotiation import Negotiation, warning
 from sip_front.transaction import T1_NS, T2_NS, TIMEOUT_NS, make_cancel
+from sip_front.transport import TRANSPORTS, Address, address_of
 from sip_front.uri import quoted
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ class Unacknowledged:
 
 
 class Session:
-    def __init__(self, agent: "UserAgent", call_id: str, state: State, local_host: str, peer: tuple[str, int]) -> None:
+    def __init__(self, agent: "UserAgent", call_id: str, state: State, local_host: str, peer: Address) -> None:
         self.agent, self.call_id, self.state = agent, call_id, state
         self.local_host, self.peer = local_host, peer
+        self.alternatives: list[Address] = []
+        """Where our INVITE goes if this peer cannot be reached or is overloaded (RFC 3263 4.3)."""
+        self.is_secure = False
+        """Of sips: URIs: TLS all the way."""
         self.local_tag = ""
         self.sip_call_id = ""
         self.trunk = ""
@@ -140,7 +145,9 @@ class Session:
         dialog = self.dialog
         if dialog is None or not dialog.belongs(request) or (self.state is State.ENDED):
             self.agent.refuse(served, 481, f"{request.method} for a call that we do not have", now_ns)
-        elif not dialog.accept_cseq(request.cseq[0]):
+            return
+        self._follow(served.destination)
+        if not dialog.accept_cseq(request.cseq[0]):
             why = f"{request.method} with a CSeq that is older than the last one; its sender or a proxy mixes up their order"
             self.agent.refuse(served, 500, why, now_ns, (("Retry-After", "1"),))
         elif request.method == "BYE":
@@ -155,6 +162,11 @@ class Session:
             self.agent.respond(served, make_response(request, 200, headers=self.agent.capabilities()), now_ns)
         else:
             self.agent.refuse(served, 405, f"{request.method} is not for us", now_ns, (("Allow", ALLOW),))
+
+    def _follow(self, source: Address) -> None:
+        """The peer has opened another connection: it is there that it hears us from now on."""
+        if source.is_reliable and (source.transport, source.host) == (self.peer.transport, self.peer.host):
+            self.peer = source._replace(name=self.peer.name)
 
     def receive_ack(self, request: Request, now_ns: int) -> None:
         if self.unacknowledged.pop(request.cseq[0], None) is None:
@@ -233,10 +245,10 @@ class Session:
 
     def receive_invite_response(self, response: Response | None, now_ns: int) -> None:
         """To our INVITE. None: there was none for 64 T1."""
-        if response is None and self.transport_failure:
-            self._end(self.transport_failure, 503)  # 8.1.3.1
-        elif response is None:
-            self._end(f"no response from {self.peer[0]}:{self.peer[1]} for {TIMEOUT_NS // 10**9} s", 408)
+        if (response is None or response.status == 503) and self._try_next(response, now_ns):
+            return
+        if response is None:
+            self._end(self._why_unheard(), 503 if self.transport_failure else 408)  # 8.1.3.1
         elif response.status < 200:
             self._receive_provisional(response, now_ns)
         elif response.status < 300:
@@ -244,6 +256,24 @@ class Session:
         elif self.state is not State.ENDED:
             text = self.wanted_end[0] if self.wanted_end else f"{response.status} {response.reason}"
             self._end(text, response.status)
+
+    def _why_unheard(self) -> str:
+        return self.transport_failure or f"no response from {self.peer} for {TIMEOUT_NS // 10**9} s"
+
+    def _try_next(self, response: Response | None, now_ns: int) -> bool:
+        """RFC 3263 4.3: the same request as another transaction, to the next server of that name."""
+        if self.state not in (State.CALLING, State.PROCEEDING) or self.wanted_end or not self.alternatives:
+            return False
+        why = f"{self.peer} answered 503" if response else self._why_unheard()
+        self.peer, self.transport_failure, self.state = self.alternatives.pop(0), "", State.CALLING
+        self.dialog, self.early_answer = None, b""
+        self.agent.tell(Event("noted", self, f"{why}; trying {self.peer}"))
+        # a copy: the old transaction may have to acknowledge its 503 again
+        self.invite = Request("INVITE", self.invite.uri, self.invite.headers.copy(), self.invite.body)
+        self.invite.headers.replace_first("Via", self.agent.new_via(self.peer))
+        self.invite.headers.set("Contact", self._contact())
+        self.sent_invite = self.agent.request(self.invite, self.peer, self, self.receive_invite_response, now_ns)
+        return True
 
     def _receive_provisional(self, response: Response, now_ns: int) -> None:
         if self.state is State.CALLING:
@@ -271,7 +301,8 @@ class Session:
             if self.dialog and self.dialog.remote_tag == tag:
                 dialog.remote_cseq = self.dialog.remote_cseq
             self.dialog = dialog
-        ack = dialog.make_request("ACK", via=self.agent.new_via(self.local_host), contact=self._contact(), cseq=self.invite.cseq[0])
+        via = self.agent.new_via(self._destination(dialog))
+        ack = dialog.make_request("ACK", via=via, contact=self._contact(), cseq=self.invite.cseq[0])
         self.acks[tag] = ack.encode()
         self._send_in_dialog(self.acks[tag], dialog)
         if not is_first:
@@ -330,7 +361,7 @@ class Session:
     # ---- what is sent ------------------------------------------------------------------------------------------------
 
     def _contact(self) -> str:
-        return self.agent.contact(self.local_host)
+        return self.agent.contact(self.peer, is_secure=self.is_secure)
 
     def _own_headers(self) -> tuple[tuple[str, str], ...]:
         return (("Contact", self._contact()), ("Allow", ALLOW))
@@ -364,22 +395,33 @@ class Session:
         self._send_request(self.dialog, "BYE", text, q850, now_ns)
 
     def _send_request(self, dialog: Dialog, method: str, text: str, q850: int, now_ns: int) -> None:
-        request = dialog.make_request(method, via=self.agent.new_via(self.local_host), contact=self._contact())
+        destination = self._destination(dialog)
+        request = dialog.make_request(method, via=self.agent.new_via(destination), contact=self._contact())
         request.headers.remove("Contact")  # table 3: not in a BYE
         request.headers.add("Reason", reason(text, q850))
         on_response = self.receive_bye_response if dialog is self.dialog else _ignore
-        self.agent.request(request, self._destination(dialog), self, on_response, now_ns)
+        self.agent.request(request, destination, self, on_response, now_ns)
 
     def _send_in_dialog(self, octets: bytes, dialog: Dialog | None = None) -> None:
         used = dialog or self.dialog
         if used:
             self.agent.send(octets, self._destination(used), self)
 
-    def _destination(self, dialog: Dialog) -> tuple[str, int]:
-        """The next hop if it is an address; else, and behind a NAT, where its messages come from."""
-        hop = dialog.next_hop()
-        address = self.agent.address_of(hop) if hop else None
-        return self.peer if address is None or (self.is_behind_nat and not dialog.routes) else address
+    def _destination(self, dialog: Dialog) -> Address:
+        """The next hop if it is an address; else, and behind a NAT, where its messages come from. On the peer's own connection, if that
+        is the same machine: it may have no other way (RFC 5923), and many leave ";transport=tcp" out of their Contact."""
+        peer, hop = self.peer, dialog.next_hop()
+        if hop is None or (self.is_behind_nat and not dialog.routes):
+            return peer
+        address = address_of(hop)
+        if address is None:
+            return peer  # a name is not looked up here
+        if address.host == peer.host and hop.scheme == "sip" and "transport" not in hop.params:
+            port = hop.port or TRANSPORTS[peer.transport].default_port
+            address = address._replace(transport=peer.transport, port=port)
+        if address.transport != peer.transport or (peer.is_reliable and address.host != peer.host):
+            return address
+        return address._replace(flow=peer.flow, name=peer.name)
 
     def _end(self, text: str, status: int) -> None:
         self.state = State.ENDED
@@ -411,5 +453,8 @@ def start_incoming(session: Session, served: "Served", local_tag: str) -> None:
     session.invite, session.pending = request, served
     session.local_tag, session.sip_call_id = local_tag, request.call_id
     session.dialog = Dialog.from_request(request, local_tag)
+    routes = request.headers.get_all("Record-Route")
+    last_hop = parse_name_address(routes[0]).uri if routes else request.contact.uri
+    session.is_secure = any(uri[:5].lower() == "sips:" for uri in (request.uri, last_hop))  # 12.1.1
     via, hop = request.top_via, session.dialog.next_hop()
-    session.is_behind_nat = hop is not None and via.host == hop.host and via.host.strip("[]") != session.peer[0]
+    session.is_behind_nat = hop is not None and via.host == hop.host and via.host.strip("[]") != session.peer.host

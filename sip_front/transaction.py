@@ -227,6 +227,11 @@ class Transaction:
     def is_over(self) -> bool:
         return self.state is TERMINATED
 
+    @property
+    def is_unheard(self) -> bool:
+        """Of a request that we sent: nothing has come back."""
+        return self.state in (CALLING, TRYING)
+
 
 class ServerTransaction(Transaction):
     """Our side of a request that came in."""

@@ -14,9 +14,10 @@ from sip_front.message import Headers, Request, Response
 from sip_front.registration import Cause, Order, Registration
 from sip_front.registration import State as RegistrationState
 from sip_front.session import Session, State
+from sip_front.transport import Address, address_of
 from sip_front.trunk import ADDRESS_LIFE_NS, Caller, Gateway, Trunk, explain, user_part
 from sip_front.uri import BadUri, Uri, parse_uri
-from sip_front.user_agent import Address, UserAgent
+from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("trunks")
 SECOND = 1_000_000_000
@@ -57,7 +58,7 @@ class Trunks:
         self.looking_up: set[Gateway] = set()
         for trunk in self.by_name.values():
             for gateway in trunk.hops:
-                address = agent.address_of(parse_uri(gateway.gateway.uri()))
+                address = address_of(parse_uri(gateway.gateway.uri()))
                 gateway.asked_ns = now_ns
                 if address:
                     self.addresses[gateway] = [address]
@@ -204,7 +205,7 @@ class Trunks:
         user = user_part(trunk.config.from_user or trunk.config.username)
         domain = trunk.config.from_domain or gateway.gateway.host
         uri = f"sip:{domain}" if trunk.config.from_domain else gateway.gateway.uri()
-        contact = self.agent.contact(session.local_host, user)
+        contact = self.agent.contact(destination, user)
         who = f"<sip:{user}@{domain}>"
         request = self._request("REGISTER", uri, who, who, session)
         request.headers.set("Call-ID", self.call_ids[trunk.name])
@@ -244,13 +245,13 @@ class Trunks:
 
     def _errand(self, trunk: Trunk, destination: Address) -> Session:
         """What a request of ours belongs to that is no call: it has credentials and a peer, and nobody finds it by a dialog."""
-        session = Session(self.agent, "", State.ENDED, self.agent.local_host_towards(destination[0]), destination)
+        session = Session(self.agent, "", State.ENDED, self.agent.place_towards(destination).host, destination)
         session.trunk, session.credentials = trunk.name, trunk.client
         return session
 
     def _request(self, method: str, uri: str, to: str, from_value: str, session: Session) -> Request:
         request = Request(method, uri, Headers())
-        request.headers.lines.append(("Via", self.agent.new_via(session.local_host)))
+        request.headers.lines.append(("Via", self.agent.new_via(session.peer)))
         proxy = self.by_name[session.trunk].proxy
         if proxy:
             request.headers.lines.append(("Route", f"<{proxy.gateway.uri()};lr>"))

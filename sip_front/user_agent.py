@@ -1,8 +1,8 @@
-"""The SIP core without sockets: datagrams and time in; datagrams, events and the next deadline out.
+"""The SIP core without sockets: messages and time in; messages, events and the next deadline out.
 
 It finds the transaction, the session or the refusal that a message belongs to. State is made for an INVITE that
 may come and for requests inside its dialog; everything else is answered from the request alone (RFC 3261 8.2.7),
-so that strangers and floods leave nothing behind: one datagram out for one in, and nothing is sent again.
+so that strangers and floods leave nothing behind: one message out for one in, and nothing is sent again.
 """
 
 import copy
@@ -20,15 +20,17 @@ from sip_front.digest import Attempt
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
 from sip_front.session import ALLOW, SDP, Event, Session, State, start_incoming
-from sip_front.transaction import CALLING, Cause, ClientTransaction, ServerTransaction, client_key, make_ack, server_key
+from sip_front.transaction import Cause, ClientTransaction, ServerTransaction, client_key, make_ack, server_key
+from sip_front.transport import TRANSPORTS, Address, PlaceTowards, bracketed
 from sip_front.uri import Uri, quoted
 
 log = logging.getLogger("sip")
-Address = tuple[str, int]
 OnResponse = Callable[[Response | None, int], None]
-DEFAULT_PORT, DEFAULT_TLS_PORT = 5060, 5061
 NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
 MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
+MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
+NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
+MAX_NO_TCP = 1024
 
 
 class Trace(NamedTuple):
@@ -45,7 +47,7 @@ class Served:
 
     def __init__(self, agent: "UserAgent", key: tuple[str, ...], request: Request, destination: Address, session: Session) -> None:
         self.agent, self.key, self.request, self.destination, self.session = agent, key, request, destination, session
-        self.transaction = ServerTransaction(request.method)
+        self.transaction = ServerTransaction(request.method, is_reliable=destination.is_reliable)
         self.scheduled_ns: int | None = None
 
     @property
@@ -64,14 +66,26 @@ def ignore(_response: Response | None, _now_ns: int) -> None:
 class Sent:
     """A request of ours, and its transaction."""
 
-    __slots__ = ("agent", "attempt", "destination", "key", "on_response", "request", "scheduled_ns", "session", "transaction")
+    __slots__ = (
+        "agent", "attempt", "destination", "fallback", "has_moved", "key",
+        "on_response", "request", "scheduled_ns", "session", "transaction",
+    )  # fmt: skip
 
     def __init__(self, agent: "UserAgent", request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int):
-        self.agent, self.request, self.destination, self.session, self.on_response = agent, request, destination, session, on_response
-        self.key = client_key(request)
-        self.transaction = ClientTransaction(request.method, request.encode(), now_ns)
+        self.agent, self.request, self.session, self.on_response = agent, request, session, on_response
         self.attempt = Attempt()
+        self.fallback: Address | None = None
+        """Over UDP, should the stream be refused that the length of the request asks for (18.1.1)."""
+        self.has_moved = False
+        """It went out once more, on another connection, after its first one was lost."""
         self.scheduled_ns: int | None = None
+        self.start(destination, now_ns)
+
+    def start(self, destination: Address, now_ns: int) -> None:
+        """A transaction of its own: the top Via must name its transport by now."""
+        self.destination, self.key = destination, client_key(self.request)
+        octets = self.request.encode()
+        self.transaction = ClientTransaction(self.request.method, octets, now_ns, is_reliable=destination.is_reliable)
 
     def spent(self) -> "Sent":
         """What is left of it when it goes on as another transaction: it acknowledges a failure that comes again, and tells nobody."""
@@ -92,19 +106,18 @@ class Sent:
 
 
 class UserAgent:
-    """`port` is what our Via and Contact name; `local_host_towards` finds our address as that peer sees it."""
+    """`place_towards` finds where a far end reaches us: what our Via and Contact name."""
 
     def __init__(
         self,
         admission: Admission,
         callers: Callers,
         formats: tuple[str, ...],
-        port: int,
-        local_host_towards: Callable[[str], str],
+        place_towards: PlaceTowards,
         new_call_id: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
-        self.admission, self.callers, self.formats, self.port = admission, callers, formats, port
-        self.local_host_towards, self.new_call_id = local_host_towards, new_call_id
+        self.admission, self.callers, self.formats = admission, callers, formats
+        self.place_towards, self.new_call_id = place_towards, new_call_id
         self.deadlines = Deadlines()
         self.served: dict[tuple[str, ...], Served] = {}
         self.sent: dict[tuple[str, str], Sent] = {}
@@ -121,21 +134,26 @@ class UserAgent:
         self.srtp: SrtpPolicy = "off"
         self.trunk_srtp: dict[str, SrtpPolicy] = {}
         """Of those trunks that have their own."""
+        self.no_tcp: dict[tuple[str, int], int] = {}
+        """Who took no TCP, and until when that is believed."""
 
     # ---- from the process ------------------------------------------------------------------------------------
 
     def receive(self, octets: bytes, source: Address, now_ns: int) -> None:
-        """One datagram. Never raises for what a far end wrote."""
+        """One message. Never raises for what a far end wrote."""
         if is_keepalive(octets):
             return
         try:
             message = parse(octets)
+            if source.is_reliable and "Content-Length" not in message.headers:
+                request = message if isinstance(message, Request) else None
+                raise BadMessage("no Content-Length, which a stream needs to end the message (18.3)", 400, request)
             if isinstance(message, Response):
                 self._receive_response(message, source, now_ns)
             else:
                 admitted = Admitted("", None)
                 if not self._is_under_way(message, source):
-                    admitted = self.callers.admit(message, source[0], now_ns)
+                    admitted = self.callers.admit(message, source.host, now_ns)
                 if admitted.refusal:
                     self._refuse_stranger(message, admitted.refusal, octets, source, now_ns)
                     return
@@ -145,9 +163,32 @@ class UserAgent:
             self._receive_bad(failure, octets, source, now_ns)
 
     def fail_to_send(self, octets: bytes, why: str, now_ns: int) -> None:
-        """No way leads there. An INVITE of ours fails at once (17.1.4); anything else may get through when it is repeated."""
-        sent = self.sent.get(client_key(parse(octets))) if octets.startswith(b"INVITE ") else None
-        if sent is None or sent.transaction.state is not CALLING:
+        """No way leads there. A request of ours fails at once (17.1.4); over UDP only an INVITE, because others are repeated."""
+        sent = None if octets.startswith(b"SIP/2.0 ") else self.sent.get(client_key(parse(octets)))
+        if sent is not None and sent.transaction.is_unheard and (sent.destination.is_reliable or sent.request.method == "INVITE"):
+            self._fail(sent, why, now_ns)
+
+    def lose_connection(self, lost: Address, why: str, now_ns: int) -> None:
+        """What was sent on it and had no answer goes out once more, on another one: often it was the far end's idle limit that ended it."""
+        for sent in list(self.sent.values()):
+            if sent.transaction.is_unheard and (sent.destination.flow == lost.flow or sent.destination.key == lost.key):
+                if sent.has_moved:
+                    self._fail(sent, why, now_ns)
+                else:
+                    sent.has_moved, sent.destination = True, sent.destination._replace(flow=0)
+                    self.send(sent.transaction.last_sent, sent.destination, sent.session)
+
+    def _fail(self, sent: Sent, why: str, now_ns: int) -> None:
+        if sent.fallback:
+            if len(self.no_tcp) >= MAX_NO_TCP:
+                self.no_tcp.clear()
+            self.no_tcp[sent.fallback.host, sent.fallback.port] = now_ns + NO_TCP_NS
+            self.abandon(sent)
+            sent.request.headers.replace_first("Via", self.new_via(sent.fallback))
+            sent.start(sent.fallback, now_ns)
+            sent.fallback = None
+            self.sent[sent.key] = sent
+            self.flush(sent)
             return
         sent.session.transport_failure = why
         sent.transaction.step(Cause.TRANSPORT_ERROR, now_ns)
@@ -178,22 +219,26 @@ class UserAgent:
 
     # ---- from the call ---------------------------------------------------------------------------------------
 
-    def call(self, call_id: str, to: Uri, destination: Address, caller: str) -> Session:
-        """A session of ours; `start` sends its INVITE once its media have a port."""
-        host = self.local_host_towards(destination[0])
+    def call(self, call_id: str, to: Uri, destinations: list[Address], caller: str) -> Session:
+        """A session of ours; `start` sends its INVITE once its media have a port. `destinations`: the first, and where to try next."""
+        destination = destinations[0]
+        host = self.place_towards(destination).host
         session = Session(self, call_id, State.CALLING, host, destination)
-        session.negotiation = self._negotiation(host, destination[0])
-        session.local_tag, session.sip_call_id = secrets.token_hex(6), f"{secrets.token_hex(12)}@{_bracketed(host)}"
+        session.is_secure = to.scheme == "sips"
+        # those only that see the same address of ours: the offer names it
+        session.alternatives = [other for other in destinations[1:] if self.place_towards(other).host == host]
+        session.negotiation = self._negotiation(host, destination.host)
+        session.local_tag, session.sip_call_id = secrets.token_hex(6), f"{secrets.token_hex(12)}@{bracketed(host)}"
         user = "".join(c for c in caller if c.isalnum() or c in "+-_.") or "bellframe"
         session.invite = Request("INVITE", to._replace(headers={}).encode(), Headers())
         session.invite.headers.lines += [
-            ("Via", self.new_via(host)),
+            ("Via", self.new_via(destination)),
             ("Max-Forwards", "70"),
-            ("From", f"<sip:{user}@{_bracketed(host)}>;tag={session.local_tag}"),
+            ("From", f"<sip:{user}@{bracketed(host)}>;tag={session.local_tag}"),
             ("To", f"<{session.invite.uri}>"),
             ("Call-ID", session.sip_call_id),
             ("CSeq", "1 INVITE"),
-            ("Contact", self.contact(host)),
+            ("Contact", self.contact(destination, is_secure=session.is_secure)),
             ("Allow", ALLOW),
             ("Content-Type", SDP),
         ]
@@ -226,7 +271,11 @@ class UserAgent:
     def request(self, request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int) -> Sent:
         if session.credentials and request.method not in NEVER_CHALLENGED:
             session.credentials.apply(request)
-        sent = Sent(self, request, destination, session, on_response, now_ns)
+        stream = self._stream_instead(request, destination, now_ns)
+        if stream:
+            request.headers.replace_first("Via", self.new_via(stream))
+        sent = Sent(self, request, stream or destination, session, on_response, now_ns)
+        sent.fallback = destination if stream else None
         self.sent[sent.key] = sent
         self.flush(sent)
         return sent
@@ -243,7 +292,7 @@ class UserAgent:
     def send(self, octets: bytes, destination: Address, session: Session) -> None:
         self.outbox.append((octets, destination))
         if self.is_traced:
-            self.traces.append(Trace(session.call_id, True, summarize(octets), f"{destination[0]}:{destination[1]}"))
+            self.traces.append(Trace(session.call_id, True, summarize(octets), str(destination)))
 
     def flush(self, owner: Served | Sent) -> None:
         """Send what a transaction wants sent, forget it when it is over, wake it when it is due."""
@@ -261,21 +310,20 @@ class UserAgent:
         else:
             self.deadlines.schedule(owner)
 
-    def new_via(self, host: str) -> str:
-        return f"SIP/2.0/UDP {_bracketed(host)}:{self.port};branch={MAGIC_COOKIE}{secrets.token_hex(8)};rport"
+    def new_via(self, destination: Address) -> str:
+        place = self.place_towards(destination).encode()
+        return f"SIP/2.0/{TRANSPORTS[destination.transport].via} {place};branch={MAGIC_COOKIE}{secrets.token_hex(8)};rport"
 
-    def contact(self, host: str, user: str = "bellframe") -> str:
-        return f"<sip:{user}@{_bracketed(host)}:{self.port}>"
+    def contact(self, destination: Address, user: str = "bellframe", *, is_secure: bool = False) -> str:
+        """Where that far end's requests reach us. `is_secure`: the call is one of sips: URIs, and stays one (12.1.1)."""
+        place = self.place_towards(destination).encode()
+        if is_secure:
+            return f"<sips:{user}@{place}>"
+        parameter = "" if destination.transport == "udp" else f";transport={destination.transport}"
+        return f"<sip:{user}@{place}{parameter}>"
 
     def capabilities(self) -> tuple[tuple[str, str], ...]:
         return (("Allow", ALLOW), ("Accept", SDP), ("Supported", ""))
-
-    def address_of(self, uri: Uri) -> Address | None:
-        """None: a name. It is not looked up here: the peer is where its messages come from."""
-        host = uri.host.strip("[]")
-        if fold(host) is None or uri.port == 0:
-            return None
-        return host, uri.port or (DEFAULT_TLS_PORT if uri.scheme == "sips" else DEFAULT_PORT)
 
     @property
     def awaited(self) -> int:
@@ -310,7 +358,7 @@ class UserAgent:
             return False
         cseq = 1 + max(sent.request.cseq[0], dialog.local_cseq if dialog else 0)
         request = Request(method, sent.request.uri, sent.request.headers.copy(), sent.request.body)
-        request.headers.replace_first("Via", self.new_via(session.local_host))
+        request.headers.replace_first("Via", self.new_via(sent.destination))
         request.headers.set("CSeq", f"{cseq} {method}")
         session.why_unauthorized = session.credentials.answer(request, response, sent.attempt)
         if session.why_unauthorized:
@@ -322,8 +370,8 @@ class UserAgent:
         spent = sent.spent()
         self.sent[spent.key] = spent
         self.flush(spent)
-        sent.request, sent.key = request, client_key(request)
-        sent.transaction = ClientTransaction(method, request.encode(), now_ns)
+        sent.request = request
+        sent.start(sent.destination, now_ns)
         self.sent[sent.key] = sent
         self.flush(sent)
         return True
@@ -412,12 +460,13 @@ class UserAgent:
             self._log_refusal(refusal.text, source, now_ns)
             self._reply(request, refusal.status, destination, refusal.headers)
             return
-        host = self.local_host_towards(source[0])
-        session = Session(self, self.new_call_id(), State.INCOMING, host, source)
+        host = self.place_towards(source).host
+        # over a stream the port that it came from is nobody's: the one of the Via is where a new connection would go
+        session = Session(self, self.new_call_id(), State.INCOMING, host, destination if source.is_reliable else source)
         session.trunk = trunk
         served = Served(self, key, request, destination, session)
         start_incoming(session, served, secrets.token_hex(6))
-        session.negotiation = self._negotiation(host, source[0], trunk)
+        session.negotiation = self._negotiation(host, source.host, trunk)
         self.served[key] = self.invites[_merge_key(request)] = served
         self.sessions[request.call_id, session.local_tag] = session
         self._trace_received(session, "INVITE", source)
@@ -444,11 +493,11 @@ class UserAgent:
         Whoever was let in once, or was called by us, may go on, whatever lists and passwords say of new calls.
         """
         session = self.sessions.get((request.call_id, request.to.tag or ""))
-        if session is not None and session.peer[0] == source[0]:
+        if session is not None and session.peer.host == source.host:
             return True
         key = server_key(request)
         served = self.served.get((*key[:2], "INVITE", *key[3:]) if request.method == "CANCEL" else key)
-        return served is not None and served.session.peer[0] == source[0]
+        return served is not None and served.session.peer.host == source.host
 
     def _refuse_stranger(self, request: Request, refusal: Refusal, octets: bytes, source: Address, now_ns: int) -> None:
         if not refusal.is_expected:
@@ -462,7 +511,7 @@ class UserAgent:
     def _receive_bad(self, failure: BadMessage, octets: bytes, source: Address, now_ns: int) -> None:
         request = failure.request
         try:
-            refusal = self.callers.admit(request, source[0], now_ns).refusal if request is not None else None
+            refusal = self.callers.admit(request, source.host, now_ns).refusal if request is not None else None
             if request is not None and refusal:
                 self._refuse_stranger(request, refusal, octets, source, now_ns)
                 return
@@ -480,12 +529,21 @@ class UserAgent:
 
     def _log_refusal(self, text: str, source: Address, now_ns: int, is_call: bool = True) -> None:
         self.refused_calls += is_call
-        if self.admission.is_worth_a_line(source[0], text[:3], now_ns):
-            log.warning("refused %s:%d with %s", source[0], source[1], text)
+        if self.admission.is_worth_a_line(source.host, text[:3], now_ns):
+            log.warning("refused %s with %s", source, text)
 
     def _trace_received(self, session: Session, summary: str, source: Address) -> None:
         if self.is_traced:
-            self.traces.append(Trace(session.call_id, False, summary, f"{source[0]}:{source[1]}"))
+            self.traces.append(Trace(session.call_id, False, summary, str(source)))
+
+    def _stream_instead(self, request: Request, destination: Address, now_ns: int) -> Address | None:
+        """TCP for a request that is too long for one datagram (18.1.1), if we listen there for the requests that come back."""
+        if destination.is_reliable or len(request.encode()) <= MAX_UDP_REQUEST:
+            return None
+        if self.no_tcp.get((destination.host, destination.port), 0) > now_ns:
+            return None
+        stream = Address(destination.host, destination.port, "tcp")
+        return None if self.place_towards(stream).port is None else stream
 
     def _negotiation(self, address: str, remote_host: str, trunk: str = "") -> Negotiation:
         remote = fold(remote_host)
@@ -499,14 +557,14 @@ def mark_received(request: Request, source: Address) -> Address:
     Raises BadMessage if the Via cannot be read.
     """
     via = request.top_via
-    host, port = source
     if "rport" in via.params:
-        via = via.with_param("received", host).with_param("rport", str(port))
-        request.headers.replace_first("Via", via.encode())
-        return source
-    if via.host.strip("[]") != host:
-        request.headers.replace_first("Via", via.with_param("received", host).encode())
-    return host, via.port or DEFAULT_PORT
+        request.headers.replace_first("Via", via.with_param("received", source.host).with_param("rport", str(source.port)).encode())
+        if not source.is_reliable:
+            return source
+    elif via.host.strip("[]") != source.host:
+        request.headers.replace_first("Via", via.with_param("received", source.host).encode())
+    # over a stream: on the connection that it came on; if that has gone by then, a new one to this port
+    return source._replace(port=via.port or TRANSPORTS[source.transport].default_port)
 
 
 def summarize(octets: bytes) -> str:
@@ -520,7 +578,3 @@ def summarize(octets: bytes) -> str:
 
 def _merge_key(request: Request) -> tuple[str, str, int]:
     return request.call_id, request.from_.tag or "", request.cseq[0]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -23,6 +23,7 @@ from control_plane.messages import (
 )
 from sip_front.front import Front
 from sip_front.message import Request, Response, parse
+from sip_front.transport import TRANSPORTS, Address, Place
 
 SECOND = 1_000_000_000
 CALLER, SERVER, STRANGER = "192.0.2.10", "192.0.2.1", "198.51.100.7"
@@ -34,7 +35,7 @@ SDP = (
 
 
 class Network:
-    """Datagrams arrive `delay_ms` later, or not: `loss` is the part that gets lost."""
+    """Datagrams arrive `delay_ms` later, or not: `loss` is the part that gets lost. Streams lose nothing, and are there at once."""
 
     def __init__(self, loss: float = 0.0, delay_ms: float = 0.0, seed: int = 1) -> None:
         self.loss, self.delay_ns, self.random = loss, round(delay_ms * 1e6), random.Random(seed)
@@ -47,11 +48,11 @@ class Network:
         self.count += 1
         heapq.heappush(self.due, (at_ns, self.count, what))
 
-    def carry(self, octets: bytes, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        if self.random.random() < self.loss:
+    def carry(self, octets: bytes, source: Address, destination: Address) -> None:
+        if not destination.is_reliable and self.random.random() < self.loss:
             self.lost += 1
-        elif destination[0] in self.hosts:
-            receiver = self.hosts[destination[0]]
+        elif destination.host in self.hosts:
+            receiver = self.hosts[destination.host]
             self.at(self.now_ns + self.delay_ns, lambda: receiver.receive(octets, source))
 
     def run_until(self, is_true: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -86,7 +87,9 @@ class Machine:
         routes = (Route(agent="echo", to="[0-9+]*", arguments={"tone": "high"}),)
         config = Config(**{"sip": settings, "media": Media(), "routes": routes, **(more or {})})
         self.network, self.host = network, host
-        self.front = Front(config, 5060, lambda _host: host, network.now_ns)
+        self.front = Front(config, self.place_towards, network.now_ns)
+        self.refuses_tcp: set[str] = set()
+        """Hosts that take no TCP from us."""
         self.silent: set[bytes] = set()
         """Identities that say nothing at all."""
         self.deaf: set[bytes] = set()
@@ -96,9 +99,12 @@ class Machine:
         self.pids = {f"{role}-{i}".encode(): 100 * (role == "worker") + i for role in ("worker", "bridge") for i in range(workers)}
         self.capacity = capacity
         self.rows: dict[str, int] = {}
-        self.datagrams: list[tuple[bytes, tuple[str, int]]] = []
+        self.datagrams: list[tuple[bytes, Address]] = []
         network.hosts[host] = self
         self.report()
+
+    def place_towards(self, address: Address) -> Place:
+        return Place(self.host, TRANSPORTS[address.transport].default_port)
 
     def report(self) -> None:
         """Alive, once a second."""
@@ -122,8 +128,8 @@ class Machine:
         self.front.receive_message(identity, message, self.network.now_ns)
         self.pump()
 
-    def receive(self, octets: bytes, source: tuple[str, int]) -> None:
-        self.front.receive_datagram(octets, source, self.network.now_ns)
+    def receive(self, octets: bytes, source: Address) -> None:
+        self.front.receive_sip(octets, source, self.network.now_ns)
         self.pump()
 
     def expire(self) -> None:
@@ -131,14 +137,21 @@ class Machine:
         self.pump()
 
     def pump(self) -> None:
-        for octets, destination in self.front.take_datagrams():
+        for octets, destination in self.front.take_sip():
             self.datagrams.append((octets, destination))
-            self.network.carry(octets, (self.host, 5060), destination)
+            if destination.is_reliable and destination.host in self.refuses_tcp:
+                self.network.at(self.network.now_ns, lambda octets=octets, to=destination: self.fail(octets, to))  # type: ignore[misc]
+            else:
+                self.network.carry(octets, destination._replace(host=self.host, port=5060), destination)
         for identity, message in self.front.take_messages():
             self.said.append((identity, message))
             answer = None if identity in self.silent | self.deaf else self.answer(identity, message)
             if answer is not None:
                 self.network.at(self.network.now_ns, lambda to=identity, what=answer: self.tell(to, what))  # type: ignore[misc]
+
+    def fail(self, octets: bytes, destination: Address) -> None:
+        self.front.fail_to_send(octets, f"cannot connect to {destination}", self.network.now_ns)
+        self.pump()
 
     def answer(self, identity: bytes, message: Message) -> Message | None:
         index = int(identity.rpartition(b"-")[2]) if identity in self.pids else 0
@@ -170,22 +183,26 @@ class Machine:
 class Phone:
     """Sends what it is given and keeps what comes. It answers and repeats nothing by itself."""
 
-    def __init__(self, network: Network, host: str = CALLER) -> None:
-        self.network, self.host = network, host
+    def __init__(self, network: Network, host: str = CALLER, transport: str = "udp", flow: int = 0) -> None:
+        self.network, self.host, self.transport, self.flow = network, host, transport, flow
         self.got: list[Request | Response] = []
+        self.sources: list[Address] = []
+        """How each of them came: `flow` is the one it was sent on."""
         self.cseq = 0
         self.to_tag = ""
         network.hosts[host] = self
 
-    def receive(self, octets: bytes, _source: tuple[str, int]) -> None:
+    def receive(self, octets: bytes, source: Address) -> None:
         message = parse(octets)
         self.got.append(message)
+        self.sources.append(source)
         is_for_invite = (message.headers.get("CSeq") or "").endswith("INVITE")
         if isinstance(message, Response) and is_for_invite and message.to.tag:
             self.to_tag = message.to.tag
 
     def send(self, text: str, port: int = 5060) -> None:
-        self.network.carry(text.encode(), (self.host, port), (SERVER, 5060))
+        source = Address(self.host, port, self.transport, self.flow)
+        self.network.carry(text.encode(), source, source._replace(host=SERVER, port=5060))
 
     def request(
         self, method: str, *, to: str = "100", cseq: int | None = None, branch: str = "", body: str = "", kind: str = "application/sdp",
@@ -197,9 +214,10 @@ class Phone:
             cseq = self.cseq
         known = self.to_tag if tag is None else tag
         before = len(self.got)
+        protocol, branch = TRANSPORTS[self.transport].via, branch or f"{call_id}-{cseq}-{method}"
         text = (
             f"{method} sip:{to}@{SERVER} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP {self.host}:5060;branch=z9hG4bK{branch or f'{call_id}-{cseq}-{method}'};rport\r\n"
+            f"Via: SIP/2.0/{protocol} {self.host}:5060;branch=z9hG4bK{branch};rport\r\n"
             f"Max-Forwards: 70\r\nFrom: <sip:+491@{self.host}>;tag={from_tag}\r\n"
             f"To: <sip:{to}@{SERVER}>{f';tag={known}' if known else ''}\r\n"
             f"Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:me@{self.host}:5060>\r\n{headers}"

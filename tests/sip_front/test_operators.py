@@ -22,6 +22,7 @@ from control_plane.messages import (
     encode,
 )
 from sip_front.operators import MAX_WATCHERS
+from sip_front.transport import Address
 from tests.sip_front.simulation import Machine, Network, Phone
 
 OPERATOR = b"operator"
@@ -100,7 +101,7 @@ def test_a_name_is_left_to_the_process(machine: Machine) -> None:
     assert ask(machine, Originate("out", "sip:bob@phones.example.com", "echo")) == Done("out")
     (lookup,) = machine.front.take_lookups()
     assert lookup.uri.host == "phones.example.com" and machine.states == []
-    assert machine.front.dial_out(lookup.order, lookup.uri, ("192.0.2.10", 5060), machine.network.now_ns) == ""
+    assert machine.front.dial_out(lookup.order, lookup.uri, [Address("192.0.2.10", 5060)], machine.network.now_ns) == ""
     assert machine.states == ["PREPARING"]
 
 
@@ -108,7 +109,7 @@ def test_the_same_order_while_its_name_is_looked_up_is_the_same_call(machine: Ma
     order = Originate("out", "sip:bob@phones.example.com", "echo")
     assert [ask(machine, order), ask(machine, order)] == [Done("out"), Done("out")]
     (lookup,) = machine.front.take_lookups()
-    machine.front.dial_out(lookup.order, lookup.uri, ("192.0.2.10", 5060), machine.network.now_ns)
+    machine.front.dial_out(lookup.order, lookup.uri, [Address("192.0.2.10", 5060)], machine.network.now_ns)
     assert ask(machine, order) == Done("out") and not machine.front.take_lookups() and machine.states == ["PREPARING"]
 
 
@@ -189,7 +190,7 @@ def test_what_callers_write_can_always_be_sent_on(machine: Machine, phone: Phone
         "To: <sip:100@192.0.2.1>\r\nCall-ID: \udcff\r\nCSeq: 1 INVITE\r\nMax-Forwards: 9\r\nContact: <sip:a@192.0.2.10>\r\n"
         f"X-Name: \udcff\x1b\r\nContent-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n"
     )
-    machine.receive(head.encode("utf-8", "surrogateescape") + sdp, ("192.0.2.10", 5060))
+    machine.receive(head.encode("utf-8", "surrogateescape") + sdp, Address("192.0.2.10", 5060))
     machine.network.run()
     for _, message in machine.said:
         decode(encode(message))

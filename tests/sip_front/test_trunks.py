@@ -11,6 +11,7 @@ from control_plane.trunk_config import Trunk
 from sip_front.digest import Server, User
 from sip_front.message import Request, Response
 from sip_front.registration import State
+from sip_front.transport import Address
 from tests.sip_front.simulation import Machine, Network, Phone
 
 GATEWAY, OTHER = "203.0.113.10", "203.0.113.20"
@@ -286,14 +287,14 @@ def test_a_name_is_looked_up_and_kept_when_it_is_found_no_more(network: Network)
     assert trunks.take_lookups(network.now_ns) == [], "one question at a time"
     call(machine)
     assert "no gateway of trunk carrier has an address yet" in refusal(machine)
-    trunks.resolved(gateway, [(GATEWAY, 5060)], "", network.now_ns)
+    trunks.resolved(gateway, [Address(GATEWAY, 5060)], "", network.now_ns)
     carrier = Carrier(network)
     call(machine, call_id="out-2")
     assert carrier.passed[-1].uri == "sip:+4930123@sip.carrier.example"
     network.run(70)
     again = trunks.take_lookups(network.now_ns)
     trunks.resolved(again[0], [], "timed out", network.now_ns)
-    assert trunks.addresses[gateway] == [(GATEWAY, 5060)]
+    assert trunks.addresses[gateway] == [Address(GATEWAY, 5060)]
 
 
 def test_everything_goes_through_the_outbound_proxy(network: Network) -> None:

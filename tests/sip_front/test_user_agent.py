@@ -6,6 +6,8 @@ import pytest
 
 from control_plane.messages import Originate, UpdateMedia
 from sip_front.message import Request, Response, parse
+from sip_front.transport import Address
+from sip_front.uri import parse_uri
 from sip_front.user_agent import mark_received, summarize
 from tests.sip_front.simulation import CALLER, SERVER, STRANGER, Machine, Network, Phone
 
@@ -61,14 +63,14 @@ def test_a_response_goes_where_the_request_came_from_if_rport_is_there(machine: 
     phone.send(text, port=34567)
     phone.network.run()
     via = phone.got[0].headers.get_all("Via")
-    assert machine.datagrams[-1][1] == (CALLER, 34567)
+    assert machine.datagrams[-1][1] == Address(CALLER, 34567)
     assert "received=192.0.2.10" in via[0] and "rport=34567" in via[0] and via[1] == "SIP/2.0/UDP 10.0.0.2;branch=z9hG4bKp"
 
 
 def test_without_rport_it_goes_to_the_port_that_the_via_names() -> None:
     request = parse(b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP trunk.example.com:5070;branch=z9hG4bKo\r\n\r\n")
     assert isinstance(request, Request)
-    assert mark_received(request, ("192.0.2.10", 9999)) == ("192.0.2.10", 5070)
+    assert mark_received(request, Address("192.0.2.10", 9999)) == Address("192.0.2.10", 5070)
     assert request.headers.get("Via") == "SIP/2.0/UDP trunk.example.com:5070;branch=z9hG4bKo;received=192.0.2.10"
 
 
@@ -100,7 +102,7 @@ def test_behind_a_nat_requests_go_to_where_the_invite_came_from(machine: Machine
     assert machine.states == ["UP"]
     machine.front.hang_up_all("test", network.now_ns)
     machine.pump()
-    assert machine.datagrams[-1][0].startswith(b"BYE sip:a@10.0.0.5:5060") and machine.datagrams[-1][1] == (CALLER, 40123)
+    assert machine.datagrams[-1][0].startswith(b"BYE sip:a@10.0.0.5:5060") and machine.datagrams[-1][1] == Address(CALLER, 40123)
 
 
 # ---- retransmission ----------------------------------------------------------------------------------------------
@@ -477,3 +479,146 @@ def test_one_line_for_a_caller_that_dials_many_numbers(network: Network, phone: 
         phone.invite(to=f"nobody{i}", call_id=f"n{i}", tag="", cseq=1)
     network.run(1.1)
     assert caplog.text.count("refused the call from") == 1 and "4 more refused like these" in caplog.text
+
+
+# ---- over a stream ---------------------------------------------------------------------------------------------------
+
+
+def tcp_phone(network: Network, flow: int = 7, transport: str = "tcp") -> Phone:
+    return Phone(network, transport=transport, flow=flow)
+
+
+def test_a_call_over_a_stream_stays_on_its_connection(network: Network, machine: Machine) -> None:
+    phone = tcp_phone(network)
+    phone.call()
+    assert machine.states == ["UP"] and phone.statuses() == [100, 180, 200]
+    assert phone.got[-1].contact and phone.got[-1].contact.uri == f"sip:bellframe@{SERVER}:5060;transport=tcp"
+    machine.front.hang_up_all("test", network.now_ns)
+    machine.pump()
+    network.run()
+    (bye,) = phone.requests("BYE")
+    assert bye.top_via.protocol == "TCP", "though the Contact of the phone has no transport parameter"
+    assert {address for _, address in machine.datagrams} == {Address(CALLER, 5060, "tcp", 7)}
+    phone.respond(bye, 200)
+    network.run(60)
+    assert not machine.front.user_agent.sent and not machine.front.user_agent.sessions
+
+
+def test_over_tls_the_contact_says_so_and_sips_stays_sips(network: Network, machine: Machine) -> None:
+    phone = tcp_phone(network, transport="tls")
+    phone.invite()
+    assert phone.got[-1].contact and phone.got[-1].contact.uri == f"sip:bellframe@{SERVER}:5061;transport=tls"
+    octets = machine.datagrams[0][0]
+    assert b"Via: SIP/2.0/TLS" in octets
+    other = tcp_phone(network, transport="tls")
+    text = (
+        f"INVITE sips:100@{SERVER} SIP/2.0\r\nVia: SIP/2.0/TLS {CALLER}:5061;branch=z9hG4bKs\r\nFrom: <sips:a@{CALLER}>;tag=1\r\n"
+        f"To: <sips:100@{SERVER}>\r\nCall-ID: s\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContact: <sips:a@{CALLER}:5061>\r\n"
+        f"Content-Length: {len(other.sdp())}\r\nContent-Type: application/sdp\r\n\r\n{other.sdp()}"
+    )
+    other.send(text)
+    network.run()
+    assert other.got[-1].contact and other.got[-1].contact.uri == f"sips:bellframe@{SERVER}:5061"
+
+
+def test_transactions_repeat_nothing_over_a_stream_and_leave_at_once(network: Network, machine: Machine) -> None:
+    phone = tcp_phone(network)
+    phone.invite(to="nobody")
+    network.run(20)
+    assert phone.statuses() == [100, 404], "not again without the ACK (17.2.1)"
+    phone.request("ACK", branch="call-1-1-INVITE", to="nobody")
+    assert not machine.front.user_agent.served, "timer I is zero"
+    phone.call(call_id="two", tag="")
+    phone.request("INFO", call_id="two", body="x", kind="application/dtmf")
+    assert [served.request.method for served in machine.front.user_agent.served.values()] == ["INVITE"], "timer J is zero, L is not"
+
+
+def test_a_200_is_repeated_even_over_a_stream(network: Network, machine: Machine) -> None:
+    """13.3.1.4: a proxy may go on over UDP."""
+    phone = tcp_phone(network)
+    phone.invite(run_s=3.6)
+    assert phone.statuses() == [100, 180, 200, 200, 200, 200]
+
+
+def test_without_rport_a_stream_is_answered_on_its_connection_or_else_on_the_port_of_the_via() -> None:
+    request = parse(b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP trunk.example.com:5070;branch=z9hG4bKo;rport\r\n\r\n")
+    assert isinstance(request, Request)
+    assert mark_received(request, Address("192.0.2.10", 9999, "tcp", 7)) == Address("192.0.2.10", 5070, "tcp", 7)
+    assert request.headers.get("Via") == "SIP/2.0/TCP trunk.example.com:5070;branch=z9hG4bKo;rport=9999;received=192.0.2.10"
+
+
+def test_a_message_without_content_length_is_none_on_a_stream(network: Network, machine: Machine) -> None:
+    phone = tcp_phone(network)
+    head = f"Via: SIP/2.0/TCP {CALLER};branch=z9hG4bKo\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: o\r\n"
+    phone.send(f"OPTIONS sip:a@b SIP/2.0\r\n{head}CSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\n\r\n")
+    network.run()
+    assert phone.statuses() == [400]
+
+
+def test_a_peer_that_comes_back_on_another_connection_is_answered_there(network: Network, machine: Machine) -> None:
+    phone = tcp_phone(network)
+    phone.call()
+    phone.flow = 8
+    phone.request("OPTIONS")
+    machine.front.hang_up_all("test", network.now_ns)
+    machine.pump()
+    assert machine.datagrams[-1][0].startswith(b"BYE ") and machine.datagrams[-1][1].flow == 8
+
+
+def test_what_was_sent_on_a_connection_that_broke_goes_out_once_more(network: Network, machine: Machine) -> None:
+    phone = tcp_phone(network)
+    phone.call()
+    machine.front.hang_up_all("test", network.now_ns)
+    machine.pump()
+    lost = machine.datagrams[-1][1]
+    machine.front.lose_connection(lost, "reset", network.now_ns)
+    machine.pump()
+    network.run()
+    first, second = phone.requests("BYE")
+    assert first.top_via.branch == second.top_via.branch and machine.datagrams[-1][1] == Address(CALLER, 5060, "tcp")
+    machine.front.lose_connection(Address(CALLER, 5060, "tcp", 9), "reset", network.now_ns)
+    assert not machine.front.user_agent.sent, "no third time"
+
+
+def test_a_long_request_goes_over_tcp_and_if_that_is_refused_over_udp(network: Network, machine: Machine) -> None:
+    phone, long = Phone(network), "sip:100@192.0.2.10;x=" + "y" * 1300
+    machine.tell(b"operator", Originate("one", long, "echo"))
+    network.run()
+    assert [m.top_via.protocol for m in phone.requests("INVITE")] == ["TCP"] and machine.datagrams[0][1] == Address(CALLER, 5060, "tcp")
+    machine.refuses_tcp.add(CALLER)
+    machine.tell(b"operator", Originate("two", long, "echo"))
+    network.run()
+    assert [m.top_via.protocol for m in phone.requests("INVITE")] == ["TCP", "UDP"]
+    phone.respond(phone.requests("INVITE")[1], 200, body=phone.sdp())
+    assert "UP" in machine.states and phone.requests("ACK")[0].top_via.protocol == "UDP"
+    sent = len(machine.datagrams)
+    machine.tell(b"operator", Originate("three", long, "echo"))
+    network.run()
+    tried = [address.transport for octets, address in machine.datagrams[sent:] if octets.startswith(b"INVITE")]
+    assert tried == ["udp"], "it is remembered"
+
+
+def test_the_next_server_is_tried_after_503_or_no_way(network: Network, machine: Machine) -> None:
+    second, third = Phone(network, "192.0.2.12"), Phone(network, "192.0.2.13")
+    machine.refuses_tcp.add("192.0.2.11")
+    addresses = [Address(f"192.0.2.{n}", 5060, "tcp") for n in (11, 12, 13)]
+    order = Originate("out", "sip:100@example.com", "echo")
+    assert machine.front.dial_out(order, parse_uri(order.to), addresses, network.now_ns) == ""
+    machine.pump()
+    network.run()
+    (invite,) = second.requests("INVITE")
+    second.respond(invite, 503, "Service Unavailable")
+    assert second.requests("ACK")[0].top_via == invite.top_via
+    (again,) = third.requests("INVITE")
+    assert again.top_via.branch != invite.top_via.branch and again.body == invite.body and again.call_id == invite.call_id
+    third.respond(again, 200, body=third.sdp())
+    assert machine.states == ["UP"] and len(third.requests("ACK")) == 1
+
+
+def test_the_last_server_s_failure_is_the_call_s(network: Network, machine: Machine) -> None:
+    machine.refuses_tcp |= {"192.0.2.11", "192.0.2.12"}
+    order = Originate("out", "sip:100@example.com", "echo")
+    machine.front.dial_out(order, parse_uri(order.to), [Address(f"192.0.2.{n}", 5060, "tcp") for n in (11, 12)], network.now_ns)
+    machine.pump()
+    network.run()
+    assert machine.states == [] and machine.last_cause == "cannot connect to tcp:192.0.2.12:5060"
