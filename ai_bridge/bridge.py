@@ -22,7 +22,7 @@ from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
 from ai_bridge.speech import Mark, SpeechQueue, Utterance
 from control_plane.channel import Channel
 from control_plane.errors import BellframeError, ConfigurationError
-from control_plane.messages import AgentFailed, AgentStarted, Alive, Message, StartAgent, StopAgent
+from control_plane.messages import AgentFailed, AgentStarted, Alive, Message, PressKeys, StartAgent, StopAgent
 from shm import doorbell, ring
 from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FRAME_MS, GENERATION, HELD, MARK_PLAYED, TURN_ENDED, Rings
 
@@ -167,6 +167,8 @@ class Bridge:
             elif isinstance(message, StopAgent) and message.call_id in self.calls:
                 self._take()  # what the caller said before the end is heard
                 self._end(self.calls[message.call_id], message.cause)
+            elif isinstance(message, PressKeys) and message.call_id in self.calls:
+                self.calls[message.call_id].press(message.keys)
 
     def _start_agent(self, start: StartAgent) -> None:
         known = self.calls.get(start.call_id)

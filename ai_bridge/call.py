@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ai_bridge.frame import Pcm
+from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
-from ai_bridge.speech import Mark, SpeechQueue, SpeechStream, Utterance, as_pcm16
+from ai_bridge.speech import Mark, Press, SpeechQueue, SpeechStream, Utterance, as_pcm16
 from control_plane.messages import HangUp, Message, Noted, StartAgent
 from shm import ring
 from shm.layout import FRAME_MS, PAUSED
@@ -107,6 +108,15 @@ class Call:
     def mark(self, name: str = "") -> Mark:
         """A mark behind everything said so far. `await` it, or wait for `on_mark(name)`."""
         return self.speech.mark(name)
+
+    def press(self, keys: str, tone_ms: int = 100, gap_ms: int = 60) -> Press:
+        """Press these keys (0-9, *, #, A-D; "," waits half a second), after what is being said.
+
+        Returns at once; `await call.press("12#")` waits until they went out: True, or False if a new turn cut them off.
+        Times are rounded up to 20 ms. The caller's voice does not cut keys off, whatever `interrupt_on_speech` says.
+        Raises ValueError for what is no key, and for times that no receiver would understand.
+        """
+        return self.speech.press(as_frames(keys, tone_ms, gap_ms, self.line_rate_hz))
 
     async def drained(self) -> bool:
         """Until everything said so far is on the wire. False: it was interrupted."""

@@ -7,15 +7,15 @@ from shm.ring import try_say
 
 
 @njit
-def say_frames(rings, row, generation, turn, mark, pcm, start):
-    """Publish `pcm[start:]` as whole frames while they fit; `mark` goes on the last one.
+def say_frames(rings, row, generation, turn, mark, key, pcm, start):
+    """Publish `pcm[start:]` as whole frames while they fit; `mark` goes on the last one, `key` on all.
 
     `pcm` is int16 and a multiple of the call's frame. Returns the sample to go on from.
     """
     samples = rings.words[row, FRAME_SAMPLES]
     while start < pcm.size:
         is_last = start + samples >= pcm.size
-        if not try_say(rings, row, generation, turn, mark if is_last else 0, pcm, start, samples):
+        if not try_say(rings, row, generation, turn, mark if is_last else 0, pcm, start, samples, key):
             break
         start += samples
     return start

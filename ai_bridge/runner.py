@@ -87,11 +87,16 @@ class CallRunner:
         self._wake()
 
     def _speech_changed(self, is_speech: bool) -> None:
-        if is_speech and self.agent.interrupt_on_speech and self.call.is_speaking:
-            self.call.new_turn()
+        if is_speech and self.agent.interrupt_on_speech:
+            self._interrupt()
         handler = "on_speech_started" if is_speech else "on_speech_stopped"
         if handler in self._wants:
             self.post(self.call, handler)
+
+    def _interrupt(self) -> None:
+        """Drop what was not heard yet; but half a number of keys would be another number."""
+        if self.call.is_speaking and not self.call.speech.is_pressing:
+            self.call.new_turn()
 
     def _drop_oldest_audio(self) -> None:
         for n, item in enumerate(self._queue):
@@ -110,8 +115,8 @@ class CallRunner:
         """Queue an event. What tells of keys, marks and ends is never dropped."""
         if handler == "on_drained" and handler not in self._wants:
             return
-        if handler == "on_dtmf" and self.agent.interrupt_on_key and call.is_speaking:
-            call.new_turn()
+        if handler == "on_dtmf" and self.agent.interrupt_on_key:
+            self._interrupt()
         self._queue.append((handler, values))
         self._wake()
 

@@ -109,6 +109,10 @@ class Mark(Awaited):
         return not self.was_interrupted
 
 
+class Press(Mark):
+    """Keys that are being pressed. `await` it: True once all went out, False if they were cut off."""
+
+
 class Utterance(Awaited):
     """Something said. `heard_ms = await utterance` once its last sample is on the wire, or it was interrupted."""
 
@@ -236,7 +240,7 @@ class SpeechQueue:
         self.is_closed = False
         self.call_id = ""  # for the log
         self._has_warned = False
-        self._chunks: deque[tuple[Pcm, int]] = deque()
+        self._chunks: deque[tuple[Pcm, int, int]] = deque()
         self._start = 0  # samples of the first chunk that are in the ring already
         self._pending: deque[Utterance | Mark] = deque()
         self._open: SpeechStream | None = None
@@ -345,6 +349,25 @@ class SpeechQueue:
             self._add_pending(mark)
         return mark
 
+    def press(self, frames: list[tuple[int, Pcm]]) -> Press:
+        """Keys and the silences behind them, in whole frames, after everything said so far (ai_bridge/keys.py)."""
+        self.end_open_stream()
+        press = Press(self, "", self.said + sum(pcm.size for _, pcm in frames))
+        if self.refuses():
+            press.settle(0)
+            return press
+        self._add_pending(press)
+        if not press.is_done:
+            for key, pcm in frames[:-1]:
+                self.push(pcm, 0, key)
+            self.push(frames[-1][1], press.ends_at or 0, frames[-1][0])
+        return press
+
+    @property
+    def is_pressing(self) -> bool:
+        """Keys are on their way out: nobody's voice cuts them off by itself."""
+        return any(isinstance(awaited, Press) and not awaited.is_cut for awaited in self._pending)
+
     def new_turn(self, now_ns: int) -> int:
         """Drop what is not on the wire. Returns the new turn; nothing of an older one is sent after the worker's next tick.
 
@@ -366,18 +389,18 @@ class SpeechQueue:
         self._wake_writers()
         return turn
 
-    def push(self, pcm: Pcm, mark: int) -> None:
-        """Whole frames, in order. What the ring has no room for waits here."""
+    def push(self, pcm: Pcm, mark: int, key: int = 0) -> None:
+        """Whole frames of speech or of a key, in order. What the ring has no room for waits here."""
         self._said[self.row] += pcm.size
         if not pcm.flags.c_contiguous:
             pcm = np.ascontiguousarray(pcm)
         if not self._chunks:
-            self._start = say_frames(self.rings, self.row, self.generation, self.turn, mark, pcm, 0)
+            self._start = say_frames(self.rings, self.row, self.generation, self.turn, mark, key, pcm, 0)
             if self._start == pcm.size:
                 self._start = 0
                 return
         # The caller's array may change before it is sent.
-        self._chunks.append((pcm.copy(), mark))
+        self._chunks.append((pcm.copy(), mark, key))
         self._on_change(self)
 
     def end(self, utterance: Utterance, rest: Pcm) -> None:
@@ -389,7 +412,7 @@ class SpeechQueue:
         if rest.size:
             self.push(np.concatenate((rest, np.zeros(missing, np.int16))) if missing else rest, ends_at)
         elif self._chunks and self._chunks[-1][1] == 0:
-            self._chunks[-1] = (self._chunks[-1][0], ends_at)
+            self._chunks[-1] = (self._chunks[-1][0], ends_at, 0)
         self._progress(0)
         self._on_change(self)
 
@@ -408,8 +431,8 @@ class SpeechQueue:
     def _pump(self) -> None:
         """Move what fits into the ring."""
         while self._chunks:
-            pcm, mark = self._chunks[0]
-            self._start = say_frames(self.rings, self.row, self.generation, self.turn, mark, pcm, self._start)
+            pcm, mark, key = self._chunks[0]
+            self._start = say_frames(self.rings, self.row, self.generation, self.turn, mark, key, pcm, self._start)
             if self._start < pcm.size:
                 break
             self._chunks.popleft()

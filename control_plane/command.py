@@ -20,6 +20,7 @@ COMMANDS = {
     "calls": ("control_plane.commands.calls", "the calls that are up"),
     "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
     "hangup": ("control_plane.commands.hangup", "end a call"),
+    "keys": ("control_plane.commands.keys", "press DTMF keys in a call"),
     "top": ("control_plane.commands.top", "workers and calls, live"),
     "install": ("control_plane.commands.install", "run under systemd: units, user, folders, a first configuration"),
     "check": ("control_plane.commands.check", "is a configuration file right"),

@@ -274,7 +274,7 @@ def _deliver(worker, row, now_ns):
     start, size = own["at_hand"]["start"], own["at_hand"]["size"]
     payload_type, timestamp = own["at_hand"]["payload_type"], own["at_hand"]["timestamp"]
     if payload_type == call["dtmf_payload_type"]:
-        key = telephone_event.take_key(call["key_press"], packet, start, size, timestamp)
+        key = telephone_event.take_key(call["key_press"], packet, start, size, timestamp, call["rtp_clock_hz"])
         if key != telephone_event.NO_KEY:
             _publish_key(worker, row, key, timestamp, now_ns)
         return

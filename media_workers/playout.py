@@ -4,18 +4,22 @@ Speech is taken from the ring in the order it was said, older turns are dropped 
 and comfort noise fills the rest: RTP never stops. What is on the wire is published, to the sample.
 RTP timestamps come from samples sent. A late tick is caught up; one that is too late for its packets to be of
 use is skipped, with the timestamp moved on and the marker set, so the stream is never shifted.
+
+Frames that are parts of a key (shm/layout.py SPEECH) are sent as telephone-events where that was agreed: the
+timestamp stands, the duration grows, and when the key is over its end goes out three times, in place of the silence
+behind it (RFC 4733 2.5.1). Where it was not agreed they are sent as the tones that they hold.
 """
 
 import numpy as np
 
-from media_workers import codecs, rtp
+from media_workers import codecs, rtp, telephone_event
 from media_workers.voice_activity import level_dbov
 from shm import ring
 from shm.atomics import load_acquire
 from shm.copying import copy
 from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
-from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, MARK_PLAYED, TURN, TURN_ENDED
+from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TURN, TURN_ENDED
 
 COMFORT_NOISE_AMPLITUDE = 8
 """Peak of the noise: about -73 dBov, there but not heard. Digital zeros make far ends believe the line is dead."""
@@ -42,12 +46,17 @@ TX_STREAM = np.dtype(
         ("offset", "i8"),  # how many of its samples are
         ("is_speaking", "i8"),
         ("noise", "i8"),
+        ("key", "i8"),  # ASCII code of the key that is being sent, 0: none
+        ("key_timestamp", "i8"),
+        ("key_samples", "i8"),  # how long it has lasted
+        ("key_grew", "i8"),  # this packet lengthened it
+        ("key_ends", "i8"),  # it is over: end packets that are still to be sent
     ]
 )
 
 CALL_SPEECH, CALL_SILENCE, CALL_LATE = (CALL_COLUMN[n] for n in ("frames_from_ai", "silence_frames", "sent_late"))
 CALL_SENT, LONGEST_GAP, LEVEL_TX = (CALL_COLUMN[n] for n in ("packets_sent", "longest_gap_ns", "level_tx_dbov"))
-TURNS, INTERRUPTIONS = CALL_COLUMN["turns"], CALL_COLUMN["interruptions"]
+TURNS, INTERRUPTIONS, KEYS_SENT = (CALL_COLUMN[n] for n in ("turns", "interruptions", "keys_sent"))
 SENT, SPEECH, SILENCE = (WORKER[n] for n in ("packets_sent", "frames_from_ai", "silence_frames"))
 LATE, WORST, SKIPPED = (WORKER[n] for n in ("sent_late", "worst_lateness_ns", "ticks_skipped"))
 
@@ -68,8 +77,11 @@ def build(worker, row, now_ns):
     samples = call["packet_samples"]
     spoken = _fill(worker, row, samples, now_ns)
     _add_noise(tx, worker.own[0]["pcm"], spoken, samples)
-    rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
-    size = rtp.HEADER_BYTES + codecs.encode(call["codec_id"], worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
+    if tx["key"] != 0:
+        size = _write_key(worker, row)
+    else:
+        rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
+        size = rtp.HEADER_BYTES + codecs.encode(call["codec_id"], worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
     tx["marker"] = 0
     tx["seq"] = (tx["seq"] + 1) & 0xFFFF
     tx["timestamp"] = (tx["timestamp"] + samples * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
@@ -92,6 +104,7 @@ def _fill(worker, row, samples, now_ns):
     rings = worker.rings
     _follow_turn(worker, row, load_acquire(rings.words, row, TURN), now_ns)
     filled = 0
+    tx["key_grew"] = 0
     while filled < samples:
         cursor = ring.try_take(rings, row)
         if cursor < 0:
@@ -101,6 +114,8 @@ def _fill(worker, row, samples, now_ns):
             if filled > 0:
                 break  # a packet holds samples of one turn only, so that what was heard of each is exact
             _follow_turn(worker, row, speech["turn"], now_ns)
+        if (tx["key"] != 0 or speech["key"] != 0) and not _follow_key(worker.calls[row], speech["key"], filled):
+            break
         if cursor != tx["cursor"]:
             tx["cursor"] = cursor
             tx["offset"] = 0
@@ -112,11 +127,16 @@ def _fill(worker, row, samples, now_ns):
         filled += count
         tx["offset"] += count
         tx["turn_samples"] += count
+        if tx["key"] != 0 and speech["key"] == tx["key"]:
+            tx["key_samples"] += count
+            tx["key_grew"] = 1
         if tx["offset"] >= available:
             mark, turn = speech["mark"], speech["turn"]
             ring.release(rings, row, cursor)
             if mark != 0:
                 _tell(worker, row, MARK_PLAYED, 0, turn, mark, now_ns)
+    if tx["key"] != 0 and tx["key_grew"] == 0:
+        _end_key(tx)
     if filled > 0:
         tx["is_speaking"] = 1
         ring.set_played(rings.words, row, tx["turn"], tx["turn_samples"])
@@ -124,6 +144,49 @@ def _fill(worker, row, samples, now_ns):
         tx["is_speaking"] = 0
         _tell(worker, row, DRAINED, 0, tx["turn"], tx["turn_samples"], now_ns)
     return filled
+
+
+@njit
+def _follow_key(call, key, filled):
+    """May a frame of this key, of the silence behind one, or of speech (0) go on in the packet that holds `filled` samples?"""
+    tx = call["tx"]
+    if tx["key"] == 0:
+        if call["dtmf_payload_type"] < 0 or telephone_event.event_of(key) == telephone_event.NO_KEY:
+            return True
+        if filled > 0:
+            return False  # a press begins with a packet
+        tx["key"] = key
+        tx["key_timestamp"] = tx["timestamp"]
+        tx["key_samples"] = 0
+        tx["marker"] = 1
+        return True
+    if key == tx["key"] and tx["key_ends"] == 0:
+        return True
+    _end_key(tx)
+    return key == KEY_GAP
+
+
+@njit
+def _end_key(tx):
+    if tx["key_ends"] == 0:
+        tx["key_ends"] = telephone_event.END_PACKETS
+
+
+@njit
+def _write_key(worker, row):
+    """The packet of a press that lasts, or one of those that end it; returns its size."""
+    call, packet = worker.calls[row], worker.own[0]["packet"]
+    tx = call["tx"]
+    is_end = tx["key_grew"] == 0
+    rtp.write_header(packet, call["dtmf_payload_type"], tx["marker"] != 0, tx["seq"], tx["key_timestamp"], tx["ssrc"])
+    duration = tx["key_samples"] * call["rtp_clock_hz"] // call["sample_rate_hz"]
+    size = telephone_event.write(packet, rtp.HEADER_BYTES, tx["key"], is_end, duration)
+    if is_end:
+        tx["key_ends"] -= 1
+        if tx["key_ends"] == 0:
+            tx["key"] = 0
+            worker.shown[row]["counters"][KEYS_SENT] += 1
+    return rtp.HEADER_BYTES + size
 
 
 @njit
@@ -144,6 +207,8 @@ def _follow_turn(worker, row, turn, now_ns):
     counters = worker.shown[row]["counters"]
     counters[TURNS] += 1
     counters[INTERRUPTIONS] += 1 if was_cut else 0
+    if tx["key"] != 0:
+        _end_key(tx)
     tx["turn"] = turn
     tx["turn_samples"] = 0
     tx["is_speaking"] = 0

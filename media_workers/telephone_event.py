@@ -2,19 +2,24 @@
 
 Carriers lose the marker, lose the end packets, repeat both. So a press is known by its RTP timestamp, which is
 the same in all its packets: the first packet of a new timestamp tells the key, all others are its repeats.
+What we send has all that RFC 4733 2.5.1 asks for; media_workers/playout.py says when.
 """
 
 import numpy as np
 
-from media_workers.rtp import read_u16
+from control_plane import dtmf
+from media_workers.rtp import read_u16, write_u16
 from shm.jit import njit
 
-KEYS = np.frombuffer(b"0123456789*#ABCD", np.uint8)
+KEYS = np.frombuffer(dtmf.KEYS.encode(), np.uint8)
 PAYLOAD_BYTES = 4
 NO_KEY = -1
-MIN_SPACING_TICKS = 320
+SPACINGS_PER_SECOND = 25
 """Two presses of one key start 40 ms apart at the least. Some gateways step the timestamp within a long press,
 by the packet interval, which is shorter than this."""
+END_PACKETS = 3  # RFC 4733 2.5.1.4
+END_BIT = 0x80
+VOLUME = 10  # -10 dBm0 (2.3.2): where receivers expect a telephone's keys
 LONGEST_SEGMENT_TICKS = 0xFFFF
 """RFC 4733 2.5.1.3: a press longer than this goes on in a segment whose timestamp is so much later."""
 
@@ -22,7 +27,7 @@ KEY_PRESS = np.dtype([("is_known", "i8"), ("rtp_timestamp", "i8"), ("event", "i8
 
 
 @njit
-def take_key(press, payload, start, size, rtp_timestamp):
+def take_key(press, payload, start, size, rtp_timestamp, rtp_clock_hz):
     """The ASCII code of a key that this packet is the first to tell, or NO_KEY."""
     if size < PAYLOAD_BYTES:
         return NO_KEY
@@ -31,7 +36,7 @@ def take_key(press, payload, start, size, rtp_timestamp):
         step = (rtp_timestamp - press["rtp_timestamp"]) & 0xFFFFFFFF
         if step >= 0x80000000:
             return NO_KEY  # from before
-        goes_on = step < MIN_SPACING_TICKS or step == LONGEST_SEGMENT_TICKS
+        goes_on = step < rtp_clock_hz // SPACINGS_PER_SECOND or step == LONGEST_SEGMENT_TICKS
         if step == 0 or (event == press["event"] and press["has_ended"] == 0 and goes_on):
             press["rtp_timestamp"] = rtp_timestamp
             press["duration"] = max(press["duration"], duration)
@@ -45,3 +50,21 @@ def take_key(press, payload, start, size, rtp_timestamp):
     if event >= KEYS.size:
         return NO_KEY
     return np.int64(KEYS[event])
+
+
+@njit
+def event_of(key):
+    """The event code of a key's ASCII code, or NO_KEY."""
+    for event in range(KEYS.size):
+        if KEYS[event] == key:
+            return event
+    return NO_KEY
+
+
+@njit
+def write(packet, start, key, is_end, duration):
+    """The payload for a key that has lasted for `duration` clock ticks; returns its octets."""
+    packet[start] = event_of(key)
+    packet[start + 1] = (END_BIT if is_end else 0) | VOLUME
+    write_u16(packet, start + 2, min(duration, LONGEST_SEGMENT_TICKS))
+    return PAYLOAD_BYTES

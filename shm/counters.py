@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 MAGIC = 0x42_45_4C_4C_43_4E_54_31  # "BELLCNT1"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 64
 WORKER_COLUMNS = 64
 LATENESS_COLUMNS = 32
+CALL_COLUMNS = 64
 
 WORKER_COUNTERS = (
     ("heartbeat_ns", "CLOCK_MONOTONIC of the worker's last cycle: the keeper replaces a worker that stops"),
@@ -73,6 +74,7 @@ CALL_COUNTERS = (
     ("interruptions", "turns cut short"),
     ("srtp_auth_failed", "SRTP packets that the far end did not send, or sent with other keys"),
     ("srtp_replayed", "SRTP packets that had come before, or were too old to know"),
+    ("keys_sent", "DTMF keys sent as events"),
 )
 WORKER = {name: column for column, (name, _) in enumerate(WORKER_COUNTERS)}
 CALL_COLUMN = {name: column for column, (name, _) in enumerate(CALL_COUNTERS)}
@@ -83,11 +85,11 @@ CALL = np.dtype(
         ("generation", "i8"),
         ("rtp_port", "i4"),
         ("worker", "i4"),
-        ("counters", "i8", 32),
+        ("counters", "i8", CALL_COLUMNS),
     ],
     align=True,
 )
-assert len(WORKER_COUNTERS) <= WORKER_COLUMNS and len(CALL_COUNTERS) <= 32
+assert len(WORKER_COUNTERS) <= WORKER_COLUMNS and len(CALL_COUNTERS) <= CALL_COLUMNS
 
 
 class Counters(NamedTuple):

@@ -85,9 +85,11 @@ SPEECH = np.dtype(
         ("turn", "i8"),
         ("mark", "i8"),  # 0: none; else told back with MARK_PLAYED once this frame is on the wire
         ("samples", "i4"),
-        ("reserved", "i4"),
+        ("key", "i4"),  # ASCII code of the key that this frame is a part of, KEY_GAP after one; 0: speech
     ]
 )
+KEY_GAP = 0x20
+"""Silence behind a key: its end may be sent in place of it. Speech waits until the end was sent."""
 assert FRAME.itemsize == 64 and SPEECH.itemsize == 32
 
 

@@ -131,7 +131,7 @@ def room(rings, row):
 
 
 @njit
-def try_say(rings, row, generation, turn, mark, pcm, start, samples):
+def try_say(rings, row, generation, turn, mark, pcm, start, samples, key=0):
     """Append one frame of the agent's speech. False: the ring is full, or the row belongs to another call by now."""
     words = rings.words
     if load_acquire(words, row, GENERATION) != generation:
@@ -145,6 +145,7 @@ def try_say(rings, row, generation, turn, mark, pcm, start, samples):
     speech["turn"] = turn
     speech["mark"] = mark
     speech["samples"] = samples
+    speech["key"] = key
     base = slot * words[row, FRAME_SAMPLES]
     copy(rings.from_ai_pcm[row], base, pcm, start, samples)
     store_release(words, row, FROM_AI_WRITE, sequence + 1)  # last: this makes it visible

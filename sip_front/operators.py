@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from control_plane.dtmf import why_not_keys
 from control_plane.messages import (
     CallChanged,
     CallFacts,
@@ -15,11 +16,12 @@ from control_plane.messages import (
     HangUp,
     Message,
     Originate,
+    PressKeys,
     Status,
     Watch,
 )
 from control_plane.version import version
-from sip_front.call import Cause
+from sip_front.call import Cause, State
 
 if TYPE_CHECKING:
     from sip_front.front import Front
@@ -53,6 +55,8 @@ class Operators:
             case HangUp():
                 answer = self._hang_up(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
+            case PressKeys():
+                return self._press(message)
             case Originate(call_id=call_id):
                 why_not = front.originate(identity, message, now_ns)
                 is_for_now = front.admission.is_draining or why_not.startswith("503")
@@ -88,6 +92,18 @@ class Operators:
             return Done() if order.call_id in self.front.ended else no_call(order.call_id)
         call.end(Cause.HANG_UP, order.cause, now_ns, status=603)
         self.front.user_agent.deadlines.schedule(call)
+        return Done()
+
+    def _press(self, order: PressKeys) -> Message:
+        call = self.front.calls.get(order.call_id)
+        if call is None:
+            return no_call(order.call_id)
+        if call.state not in (State.ANSWERED, State.UP):
+            return Failed(f"call {order.call_id} is {call.state.name.lower()}: keys can be pressed once it is answered", 503)
+        why_not = why_not_keys(order.keys)
+        if why_not:
+            return Failed(why_not, 422)
+        self.front.tell_bridge(call.bridge, order)
         return Done()
 
     def show(self, message: Message, call_id: str) -> None:

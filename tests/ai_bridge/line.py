@@ -24,6 +24,7 @@ class Line:
         self.turn, self.turn_samples, self.is_speaking = 0, 0, False
         self.wire: list[npt.NDArray[np.int16]] = []
         self.turns: list[int] = []
+        self.keys: list[int] = []
 
     def _publish(self, kind: int, flags: int, pcm: npt.NDArray[np.int16], samples: int, turn: int, value: int) -> None:
         self.now_ns += 1
@@ -55,6 +56,7 @@ class Line:
             base = (cursor & (FROM_AI_SLOTS - 1)) * self.frame_samples
             self.wire.append(self.rings.from_ai_pcm[self.row, base : base + speech["samples"]].copy())
             self.turns.append(int(speech["turn"]))
+            self.keys.append(int(speech["key"]))
             self.turn_samples += int(speech["samples"])
             self.is_speaking = True
             turn, mark = int(speech["turn"]), int(speech["mark"])

@@ -12,7 +12,7 @@ import zmq
 
 from ai_bridge.bridge import Bridge
 from control_plane.channel import Channel, Switchboard
-from control_plane.messages import Alive, Message, StartAgent, StopAgent
+from control_plane.messages import Alive, Message, PressKeys, StartAgent, StopAgent
 from shm import doorbell
 from tests.ai_bridge.line import Line, make_rings
 
@@ -65,6 +65,9 @@ class Scene:
         line = self.lines[call_id]
         start = StartAgent(call_id=call_id, row=line.row, generation=line.generation, sample_rate_hz=line.rate_hz, agent=agent, **values)  # type: ignore[arg-type]
         assert self.switchboard.send(b"bridge-0", start)
+
+    def press(self, call_id: str, keys: str) -> None:
+        assert self.switchboard.send(b"bridge-0", PressKeys(call_id=call_id, keys=keys))
 
     def stop(self, call_id: str, cause: str = "BYE") -> None:
         assert self.switchboard.send(b"bridge-0", StopAgent(call_id=call_id, cause=cause))

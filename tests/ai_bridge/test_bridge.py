@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import logging
 import time
 
@@ -6,7 +7,7 @@ import numpy as np
 
 from ai_bridge import Agent, BatchAgent, Call, Frame, Utterance
 from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, Noted
-from shm.layout import FROM_AI_SLOTS, SPEECH_FLAG
+from shm.layout import FROM_AI_SLOTS, KEY_GAP, SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import module_with, stage
 
@@ -152,6 +153,39 @@ def test_barge_in_does_not_wait_for_a_busy_handler(tmp_path):
 
     asyncio.run(scenario("speech"))
     asyncio.run(scenario("key"))
+
+
+pressers: list["Presser"] = []
+
+
+class Presser(Agent):
+    interrupt_on_speech = True
+
+    async def on_start(self, call: Call) -> None:
+        pressers.append(self)
+        self.was_pressed = await call.press("12#")
+
+
+def test_keys_are_not_cut_by_a_voice_and_an_operator_s_come_behind_them(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call(f"{module_with(A=Presser)}:A")
+            await scene.until(lambda: bridge.calls["a"].is_speaking)
+            line.tick(5)
+            line.caller_says(tone(160), flags=SPEECH_FLAG)
+            scene.ring()
+            scene.press("a", "4")
+
+            def is_pressed() -> bool:
+                line.tick()
+                scene.ring()
+                return line.keys[-1:] == [ord("4")]
+
+            await scene.until(is_pressed)
+            assert pressers[0].was_pressed and line.turns == [0] * len(line.turns)
+            assert [chr(key) for key, _ in itertools.groupby(k for k in line.keys if k != KEY_GAP)] == ["1", "2", "#", "4"]
+
+    asyncio.run(scenario())
 
 
 class Fragile(Agent):

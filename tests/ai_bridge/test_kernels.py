@@ -11,10 +11,10 @@ def test_frames_are_published_while_they_fit_and_the_mark_is_on_the_last():
     line = Line(rings, 1)
     slots = FROM_AI_SLOTS
     pcm = tone((slots + 2) * 160)
-    at = say_frames(rings, 1, 7, 3, 99, pcm, 0)
-    assert at == slots * 160 and not rings.from_ai[1]["mark"].any() and say_frames(rings, 1, 7, 3, 99, pcm, at) == at
+    at = say_frames(rings, 1, 7, 3, 99, 0, pcm, 0)
+    assert at == slots * 160 and not rings.from_ai[1]["mark"].any() and say_frames(rings, 1, 7, 3, 99, 0, pcm, at) == at
     line.tick(2)
-    assert say_frames(rings, 1, 7, 3, 99, pcm, at) == pcm.size
+    assert say_frames(rings, 1, 7, 3, 99, 0, pcm, at) == pcm.size
     assert rings.from_ai[1]["mark"][:slots].tolist() == [0, 99] + [0] * (slots - 2)
     line.tick(slots)
     assert np.array_equal(line.heard(), pcm)
@@ -23,7 +23,7 @@ def test_frames_are_published_while_they_fit_and_the_mark_is_on_the_last():
 def test_another_call_in_the_row_gets_nothing():
     rings = make_rings()
     Line(rings, 1, generation=8)
-    assert say_frames(rings, 1, 7, 0, 0, tone(320), 0) == 0
+    assert say_frames(rings, 1, 7, 0, 0, 0, tone(320), 0) == 0
     said, was_taken = np.zeros(4, np.int64), np.ones(1, np.bool_)
     assert say_batch(rings, np.array([1]), np.array([7]), np.array([0]), said, np.ones((1, 160), np.int16), was_taken) == 0
     assert not was_taken[0] and not said.any() and ring.room(rings, 1) == FROM_AI_SLOTS

@@ -3,11 +3,12 @@ import asyncio
 import numpy as np
 import pytest
 
+from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
 from ai_bridge.speech import Awaited, SpeechQueue, as_pcm16
 from control_plane.errors import Misuse
 from shm import ring
-from shm.layout import TO_AI_READ
+from shm.layout import KEY_GAP, TO_AI_READ
 from tests.ai_bridge.line import Line, make_rings, tone
 
 MS = 1_000_000
@@ -326,3 +327,60 @@ def test_audio_comes_as_bytes_int16_or_floats(given, expected):
 def test_other_audio_is_refused_with_the_remedy(given, why):
     with pytest.raises(ValueError, match=why):
         as_pcm16(given)
+
+
+# ---- keys -------------------------------------------------------------------------------------------------
+
+
+def test_keys_go_out_between_what_is_said_before_and_after():
+    desk = Desk()
+    desk.queue.say(tone(160))
+    press = desk.queue.press(as_frames("12", 40, 40, 8_000))
+    desk.queue.say(tone(160))
+    assert desk.queue.is_pressing and press.turn == 0
+    keys = desk.rings.from_ai[1]["key"][:10].tolist()
+    assert keys == [0, ord("1"), ord("1"), KEY_GAP, KEY_GAP, ord("2"), ord("2"), KEY_GAP, KEY_GAP, 0]
+    desk.tick(8)
+    assert not press.is_done
+    desk.tick(1)
+    assert press.is_done and not press.was_interrupted and not desk.queue.is_pressing
+
+
+def test_more_keys_than_the_ring_holds_wait_as_speech_does():
+    desk = Desk()
+    press = desk.queue.press(as_frames("1234567890" * 6, 100, 60, 8_000))
+    utterance = desk.queue.say(tone(320))
+    desk.tick(60 * 8)
+    assert press.is_done and not press.was_interrupted and not utterance.is_done
+    desk.tick(2)
+    assert utterance.heard_samples == 320
+
+
+def test_keys_end_an_open_stream_and_a_new_turn_cuts_them():
+    desk = Desk()
+    stream = desk.queue.stream(8_000, 1_000)
+    stream.write_nowait(tone(100))
+    press = desk.queue.press(as_frames("1", 100, 60, 8_000))
+    assert stream.ends_at == 160 and not stream.is_cut
+    desk.tick(2)
+    desk.queue.new_turn(desk.now_ns)
+    assert not desk.queue.is_pressing
+    desk.tick(2)
+    assert press.is_done and press.was_interrupted
+
+
+def test_keys_in_a_call_that_is_over_are_cut_at_once():
+    desk = Desk()
+    desk.queue.close()
+    press = desk.queue.press(as_frames("1", 100, 60, 8_000))
+    assert press.is_done and press.was_interrupted
+
+
+def test_keys_are_awaited():
+    async def scenario() -> bool:
+        desk = Desk()
+        press = desk.queue.press(as_frames("1", 40, 40, 8_000))
+        desk.tick(4)
+        return await press
+
+    assert asyncio.run(scenario())

@@ -109,13 +109,13 @@ class CallUnderTest:
 
     # ---- what the agent says -----------------------------------------------------------------------------
 
-    def say(self, pcm: npt.NDArray[np.int16], turn: int = 0, mark: int = 0) -> int:
+    def say(self, pcm: npt.NDArray[np.int16], turn: int = 0, mark: int = 0, key: int = 0) -> int:
         """In frames of 20 ms, the mark on the last; how many fitted."""
         taken = 0
         for start in range(0, pcm.size, 160):
             samples = min(160, pcm.size - start)
             told = mark if start + samples == pcm.size else 0
-            taken += bool(ring.try_say(self.worker.rings, self.row, self.generation, turn, told, pcm, start, samples))
+            taken += bool(ring.try_say(self.worker.rings, self.row, self.generation, turn, told, pcm, start, samples, key))
         return taken
 
     def set_turn(self, turn: int) -> None:

@@ -2,16 +2,20 @@
 
 import itertools
 import random
+import struct
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from control_plane import g711
+from control_plane.dtmf import KEYS
 from media_workers import playout
 from media_workers.playout import COMFORT_NOISE_AMPLITUDE, MAX_CATCH_UP_NS, WAS_CUT
 from shm import layout, ring
-from shm.layout import DRAINED, MARK_PLAYED, PAUSED, TURN_ENDED
-from tests.media_workers.call_under_test import MS, START, CallUnderTest, Told, heard
+from shm.layout import DRAINED, KEY_GAP, MARK_PLAYED, PAUSED, TURN_ENDED
+from tests.media_workers.call_under_test import DTMF_TYPE, MS, START, CallUnderTest, Told, heard
+from tests.reference import telephone_event as reference_event
 from tests.reference.rtp import Packet
 
 NOISE_CEILING = 16  # what G.711 makes of the noise
@@ -341,3 +345,132 @@ def test_a_worker_that_dies_before_sending_never_uses_a_number_twice(call: CallU
     died_at = int(call.call["tx"]["seq"])
     (packet,) = call.tick()
     assert packet.seq == died_at
+
+
+# ---- keys -------------------------------------------------------------------------------------------------
+
+
+class SentEvent(NamedTuple):
+    """A telephone-event packet, taken apart as RFC 4733 2.3 draws it."""
+
+    marker: bool
+    timestamp: int
+    event: int
+    is_end: bool
+    volume: int
+    duration: int
+
+
+def press(call: CallUnderTest, keys: str, tone_ms: int = 100, gap_ms: int = 60, mark: int = 0) -> None:
+    """As the bridge says them: each key's tone, then the silence behind it."""
+    frame_samples = int(call.call["sample_rate_hz"]) // 50
+    for key in keys:
+        parts = [(ord(key), level(7))] * (tone_ms // 20) + [(KEY_GAP, 0)] * (gap_ms // 20)
+        for n, (code, value) in enumerate(parts):
+            pcm = np.full(frame_samples, value, np.int16)
+            told = mark if n == len(parts) - 1 else 0
+            assert ring.try_say(call.worker.rings, call.row, call.generation, 0, told, pcm, 0, frame_samples, code)
+
+
+def event_of(packet: Packet) -> SentEvent:
+    assert packet.payload_type == DTMF_TYPE and len(packet.payload) == 4
+    event, flags, duration = struct.unpack("!BBH", packet.payload)
+    assert flags & 0x40 == 0, "reserved"
+    return SentEvent(packet.marker, packet.timestamp, event, bool(flags & 0x80), flags & 0x3F, duration)
+
+
+def kinds(packets: list[Packet]) -> str:
+    """A letter for each packet: a key, E for an end, - for audio."""
+    return "".join("-" if p.payload_type != DTMF_TYPE else "E" if event_of(p).is_end else KEYS[event_of(p).event] for p in packets)
+
+
+def test_a_key_is_one_event_with_a_growing_duration_and_three_ends(call: CallUnderTest) -> None:
+    call.next_packet()
+    call.say(speech(1))
+    press(call, "5")
+    call.say(speech(2), mark=9)
+    packets = [call.next_packet() for _ in range(11)]
+    assert kinds(packets) == "-55555EEE--" and spoken(packets[0]) == [level(1)] and spoken(packets[9]) == [level(2)]
+    events = [event_of(p) for p in packets[1:9]]
+    assert [e.marker for e in events] == [True] + [False] * 7
+    assert {(e.timestamp, e.event, e.volume) for e in events} == {(packets[1].timestamp, 5, 10)}
+    assert [e.duration for e in events] == [160, 320, 480, 640, 800, 800, 800, 800]
+    assert {(b.seq - a.seq) % 65536 for a, b in itertools.pairwise(packets)} == {1}
+    assert (packets[9].timestamp - packets[0].timestamp) % 2**32 == 9 * 160, "the audio's timestamps pass by under the key"
+    assert packets[1].timestamp == (packets[0].timestamp + 160) % 2**32 and not packets[9].marker
+    assert [(t.kind, t.value) for t in call.take()] == [(MARK_PLAYED, 9), (DRAINED, 10 * 160)]
+
+
+def test_keys_one_after_the_other_are_apart_by_their_gap(call: CallUnderTest) -> None:
+    press(call, "12#", tone_ms=60, gap_ms=80)
+    packets = [call.next_packet() for _ in range(22)]
+    assert kinds(packets) == "111EEE-222EEE-###EEE--"
+    starts = [event_of(p).timestamp for p in packets if p.payload_type == DTMF_TYPE and p.marker]
+    assert [b - a for a, b in itertools.pairwise(starts)] == [140 * 8] * 2 and call.counter("keys_sent") == 3
+    assert sum(abs(int(s)) > NOISE_CEILING for p in packets if p.payload_type == 0 for s in heard(p)) == 0
+
+
+@pytest.mark.parametrize("ptime_ms", PTIMES_MS)
+@pytest.mark.parametrize(("tone_ms", "gap_ms"), [(40, 40), (100, 60), (60, 20), (240, 0)])
+def test_whatever_the_ptime_a_far_end_hears_every_key_once(ptime_ms: int, tone_ms: int, gap_ms: int) -> None:
+    call = CallUnderTest(ptime_ms)
+    sent = "1124#"
+    if gap_ms == 0:
+        sent = "1214#"  # without a gap the same key twice is one long press
+    told, packets = "", []
+    for key in sent:
+        press(call, key, tone_ms, gap_ms)
+    packets = [call.next_packet() for _ in range(5 * (tone_ms + gap_ms + 4 * ptime_ms) // ptime_ms)]
+    events = [event_of(p) for p in packets if p.payload_type == DTMF_TYPE]
+    told = reference_event.keys([reference_event.Event(e.timestamp, e.event, e.duration, e.is_end) for e in events])
+    assert told == sent
+    for timestamp in {e.timestamp for e in events}:
+        of_press = [e for e in events if e.timestamp == timestamp]
+        assert [e.is_end for e in of_press[-3:]] == [True] * 3 and not any(e.is_end for e in of_press[:-3])
+        assert {e.duration for e in of_press[-4:]} == {tone_ms * 8}
+    assert kinds(packets[-2:]) == "--" and call.played()[1] == 5 * (tone_ms + gap_ms) * 8
+
+
+def test_without_telephone_event_the_tones_themselves_go_out() -> None:
+    call = CallUnderTest(dtmf_payload_type=-1)
+    press(call, "5")
+    packets = [call.next_packet() for _ in range(8)]
+    assert {p.payload_type for p in packets} == {0} and [spoken(p) for p in packets] == [[level(7)]] * 5 + [[]] * 3
+
+
+def test_a_new_turn_ends_a_key_at_once_and_speaks_after_its_ends(call: CallUnderTest) -> None:
+    press(call, "55")
+    assert kinds([call.next_packet() for _ in range(2)]) == "55"
+    call.set_turn(1)
+    call.say(speech(2), turn=1)
+    packets = [call.next_packet() for _ in range(5)]
+    assert kinds(packets) == "EEE--" and {event_of(p).duration for p in packets[:3]} == {320}
+    assert spoken(packets[3]) == [level(2)] and spoken(packets[4]) == []
+
+
+def test_a_key_whose_bridge_died_is_ended(call: CallUnderTest) -> None:
+    press(call, "5", 60, 0)
+    assert kinds([call.next_packet() for _ in range(8)]) == "555EEE--"
+
+
+def test_on_hold_a_key_stops_and_goes_on_as_the_same(call: CallUnderTest) -> None:
+    press(call, "5")
+    before = [call.next_packet() for _ in range(2)]
+    for _ in range(10):
+        playout.stay_silent(call.worker, call.row, call.now_ns)
+    after = [call.next_packet() for _ in range(6)]
+    assert kinds(before + after) == "55555EEE" and len({p.timestamp for p in before + after}) == 1
+
+
+@pytest.mark.parametrize("key", [-1, 1, 255, ord("E"), 2**31 - 1])
+def test_a_key_that_there_is_not_is_sent_as_what_it_sounds_like(call: CallUnderTest, key: int) -> None:
+    call.say(speech(4), key=key)
+    assert spoken(call.next_packet()) == [level(4)]
+
+
+def test_a_key_longer_than_its_duration_can_say_stays_at_the_most(call: CallUnderTest) -> None:
+    packets = []
+    for _ in range(430):  # 8.6 s, which no bridge of ours presses
+        call.say(speech(7), key=ord("5"))
+        packets.append(call.next_packet())
+    assert kinds(packets) == "5" * 430 and event_of(packets[-1]).duration == 0xFFFF

@@ -14,12 +14,12 @@ from tests.reference.telephone_event import Event
 FIVE, SIX = 5, 6
 
 
-def told(events: list[Event], first_timestamp: int = 0) -> str:
+def told(events: list[Event], first_timestamp: int = 0, clock_hz: int = 8_000) -> str:
     """The keys that these packets tell."""
     press, keys = np.zeros(1, KEY_PRESS)[0], ""
     for event in events:
         payload = np.frombuffer(b"\xee\xee" + event.payload(), np.uint8).copy()
-        key = telephone_event.take_key(press, payload, 2, 4, (event.timestamp + first_timestamp) & 0xFFFFFFFF)
+        key = telephone_event.take_key(press, payload, 2, 4, (event.timestamp + first_timestamp) & 0xFFFFFFFF, clock_hz)
         keys += "" if key == NO_KEY else chr(key)
     return keys
 
@@ -106,7 +106,7 @@ def test_timestamps_wrap(first_timestamp: int) -> None:
 @pytest.mark.parametrize("size", range(4))
 def test_a_payload_too_short_is_no_key(size: int) -> None:
     press = np.zeros(1, KEY_PRESS)[0]
-    assert telephone_event.take_key(press, np.full(8, 5, np.uint8), 0, size, 160) == NO_KEY and press["is_known"] == 0
+    assert telephone_event.take_key(press, np.full(8, 5, np.uint8), 0, size, 160, 8_000) == NO_KEY and press["is_known"] == 0
 
 
 events = st.lists(

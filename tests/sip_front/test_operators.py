@@ -15,6 +15,7 @@ from control_plane.messages import (
     Message,
     Noted,
     Originate,
+    PressKeys,
     SipTraced,
     Status,
     Watch,
@@ -77,6 +78,23 @@ def test_hanging_up_is_idempotent(machine: Machine, phone: Phone) -> None:
     machine.network.run()
     assert ask(machine, HangUp(call_id)) == Done() and len(phone.requests("BYE")) >= 1
     assert isinstance(ask(machine, HangUp("none")), Failed)
+
+
+def test_keys_go_to_the_call_s_bridge(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    (call_id,) = machine.front.calls
+    order = PressKeys(call_id, "12#")
+    assert ask(machine, order) == Done() and machine.told(PressKeys, b"bridge-0") == [order]
+    for wrong, status in ((PressKeys(call_id, "12E"), 422), (PressKeys(call_id, ""), 422), (PressKeys("none", "1"), 404)):
+        answer = ask(machine, wrong)
+        assert isinstance(answer, Failed) and answer.status == status
+    assert machine.told(PressKeys, b"bridge-0") == [order]
+
+
+def test_keys_wait_for_the_answer(machine: Machine) -> None:
+    ask(machine, Originate("out", "sip:1@192.0.2.10", "echo"))
+    answer = ask(machine, PressKeys("out", "1"))
+    assert isinstance(answer, Failed) and answer.status == 503 and "once it is answered" in answer.why
 
 
 def test_draining_refuses_calls_in_both_directions_and_keeps_those_that_are_up(machine: Machine, phone: Phone) -> None:
