@@ -53,7 +53,8 @@ RX_STREAM = np.dtype(
         ("partial_flags", "i8"),
         ("held", "i8"),  # packets waiting in `held`
         ("held_index", "i8", SLOTS),  # which packet each slot holds, 0: none; here, so that unused slots stay untouched
-        ("gap_since_ns", "i8"),  # when the gap was seen; 0: there is none
+        ("held_ns", "i8", SLOTS),  # when each came
+        ("gap_since_ns", "i8"),  # when the first packet beyond the gap came; 0: there is none
         ("gap_deadline_ns", "i8"),
         ("straggler_ns", "i8"),  # how late stragglers are, learnt
         ("after_loss", "i8"),  # what is missing before the next packet was lost, not left out
@@ -107,7 +108,7 @@ def insert(worker, row, start, size, payload_type, seq, timestamp, ssrc, now_ns)
     if step >= SLOTS:
         _drain(worker, row, False, index - SLOTS + 1, now_ns)  # more is missing than is ever waited for
     _put_at_hand(worker, start, size, payload_type, timestamp)
-    if step > 0 and not _hold(worker, row, index):
+    if step > 0 and not _hold(worker, row, index, now_ns):
         return
     if step == 0 and rx["gap_since_ns"] != 0:
         rx["straggler_ns"] = max(rx["straggler_ns"], min(now_ns - rx["gap_since_ns"], MAX_HOLD_NS))
@@ -199,7 +200,7 @@ def _put_at_hand(worker, start, size, payload_type, timestamp):
 
 
 @njit
-def _hold(worker, row, index):
+def _hold(worker, row, index, now_ns):
     """Put the packet at hand where its turn will find it. False: it is there already."""
     own, rx, slot = worker.own[0], worker.calls[row]["rx"], index & (SLOTS - 1)
     held = worker.calls[row]["held"][slot]
@@ -211,14 +212,20 @@ def _hold(worker, row, index):
     held["payload_type"] = at_hand["payload_type"]
     held["size"] = at_hand["size"]
     copy(held["payload"], 0, own["packet"], at_hand["start"], at_hand["size"])
+    rx["held_ns"][slot] = now_ns
     rx["held_index"][slot] = index  # last: a successor finds the packet whole, or not at all
     rx["held"] += 1
     return True
 
 
 @njit
-def _open_gap(worker, row, since_ns):
+def _open_gap(worker, row, now_ns):
+    """The gap counts from when the first packet beyond it came: several gaps in one burst are not waited for in turn."""
     rx = worker.calls[row]["rx"]
+    since_ns = now_ns
+    for slot in range(SLOTS):
+        if rx["held_index"][slot] > rx["expected"]:
+            since_ns = min(since_ns, rx["held_ns"][slot])
     jitter_ns = (rx["jitter_x16"] >> 4) * 1_000_000_000 // worker.calls[row]["rtp_clock_hz"]
     hold_ns = max(MIN_HOLD_NS, 2 * jitter_ns, rx["straggler_ns"] * 5 // 4)
     rx["gap_since_ns"] = since_ns

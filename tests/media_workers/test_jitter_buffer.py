@@ -147,14 +147,24 @@ def test_a_great_jump_within_the_stream_is_loss_and_the_position_keeps_up(call: 
     assert call.counter("lost") == far - 2
 
 
-def test_two_gaps_are_given_up_one_after_the_other(call: CallUnderTest) -> None:
-    send(call, 0, 2, 4, spacing_ns=MS)
-    call.now_ns += MAX_HOLD_NS
+def test_each_gap_waits_from_when_it_was_seen_so_that_several_do_not_add_up(call: CallUnderTest) -> None:
+    send(call, 0, 2)
+    seen_ns = call.now_ns
+    call.now_ns += 5 * MS
+    send(call, 4, spacing_ns=0)
+    call.now_ns = int(call.call["rx"]["gap_deadline_ns"])
     call.expire()
-    assert positions(call.frames()) == [0, 160, 320]
-    call.now_ns += MAX_HOLD_NS
+    assert positions(call.frames()) == [0, 160, 320] and call.call["rx"]["gap_since_ns"] == seen_ns + 5 * MS
+    call.now_ns = int(call.call["rx"]["gap_deadline_ns"])
     call.expire()
     assert positions(call.frames()) == [480, 640] and call.counter("lost") == 2
+
+
+def test_gaps_of_one_burst_are_given_up_together(call: CallUnderTest) -> None:
+    send(call, 0, 2, 4, 6, spacing_ns=0)
+    call.now_ns += MAX_HOLD_NS
+    call.expire()
+    assert positions(call.frames()) == [160 * n for n in range(7)] and call.counter("lost") == 3
 
 
 def test_a_straggler_is_counted_late_not_lost_and_teaches_to_wait_longer(call: CallUnderTest) -> None:

@@ -34,6 +34,7 @@ class JitterBuffer:
         self.expected: int | None = None
         self.expected_timestamp = 0
         self.early: dict[int, Packet] = {}
+        self.came_ns: dict[int, int] = {}
         self.lost: set[int] = set()
         self.late = self.duplicates = self.reordered = self.lost_ever = 0
         self.gap_since_ns: int | None = None
@@ -62,7 +63,7 @@ class JitterBuffer:
         if index == self.expected and self.gap_since_ns is not None:
             self.reordered += 1
             self.straggler_ns = max(self.straggler_ns, min(now_ns - self.gap_since_ns, MAX_HOLD_NS))
-        self.early[index] = packet
+        self.early[index], self.came_ns[index] = packet, now_ns
         self._go_on(0, now_ns)
 
     def expire(self, now_ns: int) -> None:
@@ -82,7 +83,8 @@ class JitterBuffer:
                 if self.gap_since_ns is None:
                     jitter_ns = (self.jitter_x16 >> 4) * 1_000_000_000 // RATE_HZ
                     hold_ns = max(MIN_HOLD_NS, 2 * jitter_ns, self.straggler_ns * 5 // 4)
-                    self.gap_since_ns, self.deadline_ns = now_ns, now_ns + min(hold_ns, MAX_HOLD_NS)
+                    self.gap_since_ns = min(self.came_ns[index] for index in self.early)
+                    self.deadline_ns = self.gap_since_ns + min(hold_ns, MAX_HOLD_NS)
                 return
             self.gap_since_ns = None
             self.expected += 1
