@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ai_bridge.agent import Agent, BatchAgent
+    from ai_bridge.awaited import Mark, Utterance
     from ai_bridge.call import Call
     from ai_bridge.frame import Frame
     from ai_bridge.resample import Resampler
-    from ai_bridge.speech import Mark, SpeechStream, Utterance
+    from ai_bridge.speech import SpeechStream
 
 __all__ = ["Agent", "BatchAgent", "Call", "Frame", "Mark", "Resampler", "SpeechStream", "Utterance"]
 HOMES = {
@@ -25,10 +26,10 @@ HOMES = {
     "BatchAgent": "agent",
     "Call": "call",
     "Frame": "frame",
-    "Mark": "speech",
+    "Mark": "awaited",
     "Resampler": "resample",
     "SpeechStream": "speech",
-    "Utterance": "speech",
+    "Utterance": "awaited",
 }
 
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ai_bridge.awaited import Utterance
 from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.kernels import say_batch
-from ai_bridge.speech import Utterance
 from shm.layout import Rings
 
 

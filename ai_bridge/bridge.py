@@ -16,10 +16,11 @@ import numpy as np
 from ai_bridge import loader
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
+from ai_bridge.awaited import Mark, Utterance
 from ai_bridge.call import Call
 from ai_bridge.intake import BRIEF_FRAME, Intake, Record
 from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
-from ai_bridge.speech import Mark, SpeechQueue, Utterance
+from ai_bridge.speech import SpeechQueue
 from control_plane.channel import Channel
 from control_plane.errors import BellframeError, ConfigurationError
 from control_plane.messages import AgentFailed, AgentStarted, Alive, Message, PressKeys, StartAgent, StopAgent

@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ai_bridge.awaited import Mark, Press, Utterance
 from ai_bridge.frame import Pcm
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
-from ai_bridge.speech import Mark, Press, SpeechQueue, SpeechStream, Utterance, as_pcm16
+from ai_bridge.speech import SpeechQueue, SpeechStream, as_pcm16
 from control_plane.messages import HangUp, Message, Noted, StartAgent
 from shm import ring
 from shm.layout import FRAME_MS, PAUSED

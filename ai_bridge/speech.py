@@ -8,13 +8,14 @@ on an utterance's last frame is its end in that count: MARK_PLAYED explains itse
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ai_bridge.awaited import Mark, Press, Utterance
 from ai_bridge.frame import Pcm
 from ai_bridge.kernels import say_frames
 from ai_bridge.resample import Resampler
@@ -61,93 +62,6 @@ def as_pcm16(samples: "Pcm | npt.NDArray[np.floating[Any]] | bytes | bytearray |
     raise ValueError(f"audio of type {pcm.dtype}: pass int16, or floats within -1 to 1")
 
 
-class Awaited:
-    """A stretch of a turn's samples that somebody may wait for. Done once played to its end, or cut off."""
-
-    def __init__(self, queue: "SpeechQueue", begins_at: int, ends_at: int | None) -> None:
-        self.turn = queue.turn
-        """The turn that it belongs to."""
-        self.is_done = False
-        self.was_interrupted = False
-        """True once it is done and the caller did not get all of it."""
-        self.queue, self.begins_at, self.ends_at = queue, begins_at, ends_at
-        self.played = 0
-        self.cut_ns: int | None = None  # when its turn was over
-        self._waiting: list[asyncio.Future[None]] = []
-
-    @property
-    def is_cut(self) -> bool:
-        """Its turn is over: what was not heard yet never will be."""
-        return self.turn != self.queue.turn or self.queue.is_closed
-
-    def settle(self, played: int) -> None:
-        """The turn got this far, and will not get farther as far as this stretch is concerned."""
-        self.played = played
-        self.is_done = True
-        self.was_interrupted = self.ends_at is None or played < self.ends_at
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-        self._waiting.clear()
-
-    def wait(self) -> Generator[Any, None, None]:
-        if not self.is_done:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            yield from future
-
-
-class Mark(Awaited):
-    """A place in what is said. `await` it: True once the caller heard everything before it, False if that was cut off."""
-
-    def __init__(self, queue: "SpeechQueue", name: str, ends_at: int) -> None:
-        super().__init__(queue, ends_at, ends_at)
-        self.name = name
-
-    def __await__(self) -> Generator[Any, None, bool]:
-        yield from self.wait()
-        return not self.was_interrupted
-
-
-class Press(Mark):
-    """Keys that are being pressed. `await` it: True once all went out, False if they were cut off."""
-
-
-class Utterance(Awaited):
-    """Something said. `heard_ms = await utterance` once its last sample is on the wire, or it was interrupted."""
-
-    def __init__(self, queue: "SpeechQueue", begins_at: int) -> None:
-        super().__init__(queue, begins_at, None)
-        self.samples = 0
-        """How long it is, at the call's line rate; that of a stream grows."""
-
-    @property
-    def heard_samples(self) -> int:
-        """What went out on the wire so far, at the call's line rate: exact."""
-        played = self.played if self.is_done else max(self.played, self.queue.played_of(self.turn))
-        return max(0, min(played - self.begins_at, self.samples))
-
-    @property
-    def heard_ms(self) -> float:
-        return self.heard_samples * 1000 / self.queue.rate_hz
-
-    @property
-    def duration_ms(self) -> float:
-        return self.samples * 1000 / self.queue.rate_hz
-
-    def settle(self, played: int) -> None:
-        super().settle(played)
-        self.was_interrupted = self.ends_at is None or self.heard_samples < self.samples
-
-    def __await__(self) -> Generator[Any, None, float]:
-        yield from self.wait()
-        return self.heard_ms
-
-    def __repr__(self) -> str:
-        state = "interrupted" if self.was_interrupted else "heard" if self.is_done else "under way"
-        return f"{type(self).__name__}(turn={self.turn}, {self.heard_ms:.0f} of {self.duration_ms:.0f} ms, {state})"
-
-
 class SpeechStream(Utterance):
     """An utterance in chunks of any size, without gaps between them. What is less than a frame waits for more.
 
@@ -163,6 +77,14 @@ class SpeechStream(Utterance):
         self._resampler = Resampler(rate_hz, queue.rate_hz) if rate_hz != queue.rate_hz else None
         self._ahead_samples = queue.rate_hz * min(ahead_ms, 1000 * MOST_WAITING_S) // 1000
         self._rest: Pcm = np.zeros(0, np.int16)
+        self._keys_within: list[tuple[int, int]] = []
+
+    def make_room(self, begins_at: int, samples: int) -> None:
+        """Keys are pressed amid the stream: they are not part of what is heard of it."""
+        self._keys_within.append((begins_at, samples))
+
+    def own_samples(self, played: int) -> int:
+        return played - self.begins_at - sum(max(0, min(played - begins_at, samples)) for begins_at, samples in self._keys_within)
 
     @property
     def rest_samples(self) -> int:
@@ -350,14 +272,19 @@ class SpeechQueue:
         return mark
 
     def press(self, frames: list[tuple[int, Pcm]]) -> Press:
-        """Keys and the silences behind them, in whole frames, after everything said so far (ai_bridge/keys.py)."""
-        self.end_open_stream()
-        press = Press(self, "", self.said + sum(pcm.size for _, pcm in frames))
+        """Keys and the silences behind them, in whole frames, after everything said so far (ai_bridge/keys.py).
+
+        A stream that is open goes on behind them: whoever presses need not be the one who speaks.
+        """
+        samples = sum(pcm.size for _, pcm in frames)
+        press = Press(self, "", self.said + samples)
         if self.refuses():
             press.settle(0)
             return press
         self._add_pending(press)
         if not press.is_done:
+            if self._open is not None:
+                self._open.make_room(self.said, samples)
             for key, pcm in frames[:-1]:
                 self.push(pcm, 0, key)
             self.push(frames[-1][1], press.ends_at or 0, frames[-1][0])

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ai_bridge.agent import Agent
+from ai_bridge.awaited import Utterance
 from ai_bridge.call import Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.offline_speech import Recognizer, SpeechFailed, Voice
-from ai_bridge.speech import Utterance
 
 PATIENCE_S = 7.0  # of silence before we ask again
 ATTEMPTS = 3  # not understood, or silent: then we say goodbye

@@ -3,9 +3,10 @@ import asyncio
 import numpy as np
 import pytest
 
+from ai_bridge.awaited import Awaited
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
-from ai_bridge.speech import Awaited, SpeechQueue, as_pcm16
+from ai_bridge.speech import SpeechQueue, as_pcm16
 from control_plane.errors import Misuse
 from shm import ring
 from shm.layout import KEY_GAP, TO_AI_READ
@@ -356,12 +357,25 @@ def test_more_keys_than_the_ring_holds_wait_as_speech_does():
     assert utterance.heard_samples == 320
 
 
-def test_keys_end_an_open_stream_and_a_new_turn_cuts_them():
+def test_keys_amid_a_stream_leave_it_open_and_are_no_part_of_what_is_heard_of_it():
     desk = Desk()
     stream = desk.queue.stream(8_000, 1_000)
-    stream.write_nowait(tone(100))
+    stream.write_nowait(tone(200))
+    press = desk.queue.press(as_frames("1", 40, 40, 8_000))
+    stream.write_nowait(tone(280, first=201))
+    for expected in (160, 160, 160, 160, 160, 320, 480):
+        desk.tick()
+        assert stream.heard_samples == expected
+    stream.end()
+    desk.tick()
+    assert press.is_done and stream.heard_samples == 480 and not stream.was_interrupted
+    wire = desk.line.heard()
+    assert np.array_equal(np.concatenate((wire[:160], wire[800:])), tone(480))
+
+
+def test_a_new_turn_cuts_keys():
+    desk = Desk()
     press = desk.queue.press(as_frames("1", 100, 60, 8_000))
-    assert stream.ends_at == 160 and not stream.is_cut
     desk.tick(2)
     desk.queue.new_turn(desk.now_ns)
     assert not desk.queue.is_pressing

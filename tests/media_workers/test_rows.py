@@ -245,7 +245,7 @@ def test_a_successor_does_not_believe_a_count_that_was_not_finished(
     rx = call.call["rx"]
     rx["expected"], rx["held"], rx["gap_since_ns"], rx["gap_deadline_ns"] = 65_536, held, 1, 2
     for slot, index in indexes.items():
-        rx["held_index"][slot] = index
+        rx["held_index"][slot], rx["held_ns"][slot] = index, call.now_ns
     Rows(call.worker, 0, 2, 0)
     assert rx["held"] == expected_held and {n: int(i) for n, i in enumerate(rx["held_index"]) if i} == expected_indexes
     call.now_ns += SECOND
