@@ -16,7 +16,7 @@ from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
 from control_plane.http_config import Http, Records, check_http
 from control_plane.secret import decode_hook, reveal_hook
-from control_plane.srtp_suites import SrtpPolicy
+from control_plane.srtp_suites import POLICIES
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
 
 
@@ -50,7 +50,7 @@ class Media(Section):
     """Which cores workers are pinned to: "2-5,8". Empty: of the cores this process may use, the last ones."""
     formats: tuple[str, ...] = ("PCMU", "PCMA")
     """Offered and accepted, in order of preference."""
-    srtp: SrtpPolicy = "off"
+    srtp: str = "off"
     """Keys go in the SDP (SDES). "preferred" takes SRTP where it is offered, and offers it so that a far end may decline: RTP/AVP with
     a=crypto, which some refuse. "required" neither offers nor takes anything else: RTP/SAVP. Who reads the SIP reads the keys: use TLS."""
     silent_seconds_at_start: float = 30.0
@@ -197,6 +197,8 @@ def check(config: Config) -> Config:
             raise ConfigurationError(f'media.formats: "{name}" is not known; there are {", ".join(FORMATS)}')
     if not config.media.formats:
         raise ConfigurationError("media.formats: name one at least")
+    if config.media.srtp not in POLICIES:
+        raise ConfigurationError(f'media.srtp: "{config.media.srtp}" is none of "off", "preferred" and "required"')
     if config.log_format not in ("text", "json"):
         raise ConfigurationError(f'log_format: "{config.log_format}" is neither "text" nor "json"')
     return config

@@ -1,8 +1,9 @@
 """The SRTP suites that we speak, and whether we do. A new one is a row here, and its policy in media_workers/libsrtp.py."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-SrtpPolicy = Literal["off", "preferred", "required"]
+POLICIES = ("off", "preferred", "required")
+"""What media.srtp and a trunk's srtp may be."""
 
 
 class Suite(NamedTuple):

@@ -5,14 +5,14 @@ import math
 import os
 import pathlib
 import re
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
 from control_plane.secret import Secret
-from control_plane.srtp_suites import SrtpPolicy
+from control_plane.srtp_suites import POLICIES
 
 DAY_S = 86_400
 GATEWAY = re.compile(r"(?:sip:)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>\w+))?")
@@ -22,7 +22,6 @@ USER = re.compile(r"[^\s\"<>@:;\\\x00-\x1f\x7f]+")
 TRANSPORTS = ("udp", "tcp", "tls")
 NUMBER_FORMATS = ("as_given", "+e164", "e164")
 CALLER_HEADERS = ("", "P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
-SRTP_POLICIES = ("", *get_args(SrtpPolicy))
 
 
 class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,7 +179,7 @@ def _check_trunk(trunk: Trunk, where: str) -> None:
     if trunk.outbound_proxy:
         parse_gateway(trunk.outbound_proxy, f"{where}.outbound_proxy")
     check_sources(trunk.allow, f"{where}.allow")
-    for setting, choices in (("number_format", NUMBER_FORMATS), ("caller_header", CALLER_HEADERS), ("srtp", SRTP_POLICIES)):
+    for setting, choices in (("number_format", NUMBER_FORMATS), ("caller_header", CALLER_HEADERS), ("srtp", ("", *POLICIES))):
         if getattr(trunk, setting) not in choices:
             known = ", ".join(f'"{choice}"' for choice in choices)
             raise ConfigurationError(f'{where}.{setting}: "{getattr(trunk, setting)}" is none of {known}')

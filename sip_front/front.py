@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,7 +33,6 @@ from control_plane.messages import (
     SipTraced,
     UpdateMedia,
 )
-from control_plane.srtp_suites import SrtpPolicy
 from sip_front.admission import Admission
 from sip_front.call import Call, Cause, State
 from sip_front.callers import Callers
@@ -79,7 +78,7 @@ class Front:
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
-        self.user_agent.trunk_srtp = {trunk.name: cast(SrtpPolicy, trunk.srtp) for trunk in config.trunks if trunk.srtp}
+        self.user_agent.trunk_srtp = {trunk.name: trunk.srtp for trunk in config.trunks if trunk.srtp}
         self.peers = Peers()
         self.calls: dict[str, Call] = {}
         self.ended: dict[str, CallFacts] = {}

@@ -5,7 +5,7 @@ import secrets
 from control_plane.errors import BellframeError, Misuse
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription, SrtpKeys
-from control_plane.srtp_suites import SUITES, SrtpPolicy
+from control_plane.srtp_suites import SUITES
 from sip_front import offer_answer, sdes
 from sip_front.sdes import Crypto
 from sip_front.sdp import SessionDescription, parse_sdp
@@ -16,10 +16,10 @@ DISCARD_PORT = 9  # RFC 863: stands in while our port is not known; never sent
 class Negotiation:
     """`address`: where the far end may send media to. `port` is set once a worker has given one.
 
-    `srtp` is what holds until a key is agreed: from then on the call stays protected, whatever the far end offers.
+    `srtp` is one of POLICIES, and holds until a key is agreed: from then on the call stays protected, whatever the far end offers.
     """
 
-    def __init__(self, formats: tuple[str, ...], address: str, *, allow_loopback: bool, srtp: SrtpPolicy = "off") -> None:
+    def __init__(self, formats: tuple[str, ...], address: str, *, allow_loopback: bool, srtp: str = "off") -> None:
         self.formats, self.address, self.allow_loopback, self.srtp = formats, address, allow_loopback, srtp
         self.keys = OwnKeys()
         self.port = 0

@@ -12,7 +12,6 @@ from typing import Final
 from control_plane.errors import NotAcceptable
 from control_plane.formats import COMFORT_NOISE, DEFAULT_PTIME_MS, FORMATS, PTIMES_MS, TELEPHONE_EVENT
 from control_plane.messages import Direction, MediaDescription, SrtpKeys
-from control_plane.srtp_suites import SrtpPolicy
 from sip_front import sdes
 from sip_front.sdes import Crypto
 from sip_front.sdp import Attribute, Encoding, MediaLine, SessionDescription
@@ -40,7 +39,7 @@ def answer(
     port: int,
     session_id: int,
     version: int,
-    srtp: SrtpPolicy = "off",
+    srtp: str = "off",
     secret_towards: Callable[[Crypto], bytes] = lambda theirs: sdes.new_secret(theirs.suite),
 ) -> tuple[SessionDescription, MediaDescription]:
     """The answer, and what the worker is told. `formats` are names of control_plane.formats in our order of preference;
@@ -103,7 +102,7 @@ def offer(
     return _describe(address, session_id, version, (line,))
 
 
-def accept(answer: SessionDescription, offered: SessionDescription, srtp: SrtpPolicy = "off") -> MediaDescription:
+def accept(answer: SessionDescription, offered: SessionDescription, srtp: str = "off") -> MediaDescription:
     """What the answer to our offer agreed. Payload types are the answer's: they are what the far end wants to get.
 
     Raises NotAcceptable where the far end refused, or answered what was not offered; the call then ends with BYE.
@@ -165,7 +164,7 @@ def check_remote(address: str, *, allow_loopback: bool) -> None:
         raise NotAcceptable(f"{address} is reserved and reaches nobody")
 
 
-def _choose(offer: SessionDescription, srtp: SrtpPolicy) -> tuple[int, Crypto | None]:
+def _choose(offer: SessionDescription, srtp: str) -> tuple[int, Crypto | None]:
     """The index of the audio line to answer, and its a=crypto line: the first that is protected, else the first that is not."""
     audio = [(i, line) for i, line in enumerate(offer.media) if line.kind.lower() == "audio" and line.port]
     read = {index: sdes.read(line.attributes) for index, line in audio}
@@ -258,7 +257,7 @@ def _with_keys(line: MediaLine, protocol: str, cryptos: tuple[Crypto, ...]) -> M
     return line._replace(protocol=protocol, attributes=(*(("crypto", crypto.value) for crypto in cryptos), *line.attributes))
 
 
-def _accept_keys(line: MediaLine, ours: MediaLine, srtp: SrtpPolicy) -> SrtpKeys | None:
+def _accept_keys(line: MediaLine, ours: MediaLine, srtp: str) -> SrtpKeys | None:
     """Of the answer: the far end's key, and ours by the tag that it chose (RFC 4568 5.1.3)."""
     theirs, offered = sdes.read(line.attributes), sdes.read(ours.attributes)
     for crypto in theirs.usable:

@@ -116,6 +116,7 @@ class Trunks:
         headers = session.invite.headers
         session.trunk, session.credentials = plan.trunk.name, plan.trunk.client
         session.negotiation.formats = plan.trunk.config.formats or session.negotiation.formats
+        session.negotiation.srtp = plan.trunk.config.srtp or session.negotiation.srtp
         headers.set("From", f"{plan.caller.from_value};tag={session.local_tag}")
         if plan.trunk.proxy:
             headers.add("Route", f"<{plan.trunk.proxy.gateway.uri()};lr>")

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from control_plane.errors import BellframeError
-from control_plane.srtp_suites import SrtpPolicy
 from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
 from sip_front.deadlines import Deadlines
@@ -131,8 +130,8 @@ class UserAgent:
         self.is_traced = False
         self.refused_calls = 0
         self.trunk_formats: dict[str, tuple[str, ...]] = {}
-        self.srtp: SrtpPolicy = "off"
-        self.trunk_srtp: dict[str, SrtpPolicy] = {}
+        self.srtp: str = "off"
+        self.trunk_srtp: dict[str, str] = {}
         """Of those trunks that have their own."""
         self.no_tcp: dict[tuple[str, int], int] = {}
         """Who took no TCP, and until when that is believed."""

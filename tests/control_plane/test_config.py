@@ -50,3 +50,10 @@ def test_a_file_with_nan_is_refused_with_its_name(tmp_path: pathlib.Path) -> Non
     file.write_text("[sip]\ndrain_seconds = nan\n")
     with pytest.raises(ConfigurationError, match=r"bellframe\.toml: sip\.drain_seconds: nan is not from 0 to"):
         config.load(file)
+
+
+def test_srtp_is_one_of_three_words() -> None:
+    for policy in ("off", "preferred", "required"):
+        config.check(Config(media=config.Media(srtp=policy)))
+    with pytest.raises(ConfigurationError, match=r'media\.srtp: "on" is none of "off", "preferred" and "required"'):
+        config.check(Config(media=config.Media(srtp="on")))

@@ -183,6 +183,16 @@ def test_what_no_rule_allows_is_not_called_and_the_log_says_so(
     assert why in refusal(machine) and why in caplog.text and carrier.got == []
 
 
+@pytest.mark.parametrize(
+    ("srtp", "profile", "has_keys"), [("off", "RTP/AVP", False), ("preferred", "RTP/AVP", True), ("required", "RTP/SAVP", True)]
+)
+def test_the_trunk_says_whether_its_calls_are_protected(network: Network, srtp: str, profile: str, has_keys: bool) -> None:
+    machine, carrier = machine_with(network, srtp=srtp), Carrier(network)
+    call(machine)
+    body = carrier.passed[-1].body
+    assert f" {profile} 0 ".encode() in body and (b"a=crypto:1 " in body) == has_keys
+
+
 def test_calls_of_a_trunk_are_counted_both_ways(network: Network) -> None:
     machine, carrier = machine_with(network, max_calls=1), Carrier(network)
     call(machine)
