@@ -21,6 +21,7 @@ QUESTIONS = {
     "packet_to_agent": "from the packet to the agent's ring",
     "interruption": "from the caller's voice to silence on the wire",
     "takeover": "the gap when a worker is killed",
+    "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "calls_per_core": "calls on one core, beside the bare kernel",
 }
 RESULTS = pathlib.Path("results")

@@ -75,6 +75,11 @@ def _takeover(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 250, "bar for the longest gap")
 
 
+def _metrics_scrape(axes: Any, found: Any) -> None:
+    values = {f"scrape p{key[1:-3]}": value for key, value in found["cost"].items() if key[0] == "p"} | {"CPU": found["cost"]["cpu_ms"]}
+    _bars(axes, values, "ms", f"A scrape of the metrics with {found['cost']['calls']} calls open", found["cost"]["bar_ms"])
+
+
 def _calls_per_core(axes: Any, found: Any) -> None:
     calls = [row["calls"] for row in found]
     axes.plot(calls, [row["cpu_us"] for row in found], "o-", label="worker: whole path with echo agent")
@@ -94,5 +99,6 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
     "takeover": _takeover,
+    "metrics_scrape": _metrics_scrape,
     "calls_per_core": _calls_per_core,
 }

@@ -205,6 +205,10 @@ class GetCalls(Message):
     pass
 
 
+class GetFigures(Message):
+    pass
+
+
 class GetCall(Message):
     call_id: str
 
@@ -343,6 +347,45 @@ class Calls(Message):
     calls: tuple[CallFacts, ...]
 
 
+class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many calls of one direction and trunk have something in common."""
+
+    direction: str
+    trunk: str
+    what: str
+    """Their state, their outcome, or the SIP status of their set-up."""
+    count: int
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """Of the calls of one direction and trunk that have ended: how many lay at or below each of the bounds, and above the last."""
+
+    direction: str
+    trunk: str
+    name: str
+    counts: tuple[int, ...]
+    sum: float
+
+
+class Figures(Message):
+    """What the front counts, since it started."""
+
+    live: tuple[Counted, ...]
+    setups: tuple[Counted, ...]
+    outcomes: tuple[Counted, ...]
+    distributions: tuple[Distribution, ...]
+
+
+BOUNDS: dict[str, tuple[float, ...]] = {
+    "post_dial_seconds": (0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 30),
+    "setup_seconds": (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60),
+    "duration_seconds": (1, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200),
+    "loss_ratio": (0.0, 0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2),
+    "jitter_seconds": (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2),
+}
+"""Of the distributions, by name."""
+
+
 class Done(Message):
     text: str = ""
 
@@ -389,6 +432,7 @@ Anything = (
     | GetStatus
     | GetCalls
     | GetCall
+    | GetFigures
     | HangUp
     | Transfer
     | HoldCall
@@ -399,6 +443,7 @@ Anything = (
     | Watch
     | Status
     | Calls
+    | Figures
     | Done
     | Failed
     | CallChanged

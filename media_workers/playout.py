@@ -58,7 +58,7 @@ CALL_SPEECH, CALL_SILENCE, CALL_LATE = (CALL_COLUMN[n] for n in ("frames_from_ai
 CALL_SENT, LONGEST_GAP, LEVEL_TX = (CALL_COLUMN[n] for n in ("packets_sent", "longest_gap_ns", "level_tx_dbov"))
 TURNS, INTERRUPTIONS, KEYS_SENT = (CALL_COLUMN[n] for n in ("turns", "interruptions", "keys_sent"))
 SENT, SPEECH, SILENCE = (WORKER[n] for n in ("packets_sent", "frames_from_ai", "silence_frames"))
-LATE, WORST, SKIPPED = (WORKER[n] for n in ("sent_late", "worst_lateness_ns", "ticks_skipped"))
+LATE, LATENESS, WORST, SKIPPED = (WORKER[n] for n in ("sent_late", "lateness_ns", "worst_lateness_ns", "ticks_skipped"))
 
 
 @njit
@@ -273,6 +273,7 @@ def account(worker, row, now_ns):
         totals[LATE] += 1
         counters[CALL_LATE] += 1
     totals[WORST] = max(totals[WORST], lateness)
+    totals[LATENESS] += max(0, lateness)
     bucket, limit_ns = 0, 1000
     while lateness >= limit_ns and bucket < 31:
         bucket += 1

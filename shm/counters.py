@@ -2,7 +2,7 @@
 
     header       64 B           magic, version, workers, calls
     workers      W x 64         int64, a column for each of WORKER_COUNTERS
-    lateness     W x 32         int64, column b: ticks sent 2^b microseconds late (b = 0: in time)
+    lateness     W x 32         int64, column b: ticks sent less than 2^b microseconds late, and not counted in a column before
     calls        C rows         CALL, what is known of the call in that row
 
 A counter has one writer and only grows, so it is read without locks; a reader may see two counters of
@@ -46,6 +46,7 @@ WORKER_COUNTERS = (
     ("events_dropped", "events for the front that did not fit"),
     ("srtp_auth_failed", "SRTP packets that nobody who has the key sent"),
     ("srtp_replayed", "SRTP packets that had come before, or were too old to know"),
+    ("lateness_ns", "how late packets were sent, added up"),
 )
 CALL_COUNTERS = (
     ("packets_received", "RTP packets accepted from the caller"),
@@ -76,6 +77,9 @@ CALL_COUNTERS = (
     ("srtp_replayed", "SRTP packets that had come before, or were too old to know"),
     ("keys_sent", "DTMF keys sent as events"),
 )
+WORKER_GAUGES = frozenset(("heartbeat_ns", "generation", "pid", "core", "calls_open", "worst_lateness_ns"))
+CALL_GAUGES = frozenset(("longest_gap_ns", "jitter_us", "level_rx_dbov", "level_tx_dbov", "last_rx_ns", "opened_ns"))
+"""What does not only grow."""
 WORKER = {name: column for column, (name, _) in enumerate(WORKER_COUNTERS)}
 CALL_COLUMN = {name: column for column, (name, _) in enumerate(CALL_COUNTERS)}
 

@@ -36,6 +36,7 @@ from control_plane.messages import (
 from sip_front.admission import Admission
 from sip_front.call import Call, Cause, State
 from sip_front.callers import Callers
+from sip_front.figures import FrontFigures
 from sip_front.message import Request
 from sip_front.negotiation import warning
 from sip_front.operators import Operators
@@ -84,6 +85,8 @@ class Front:
         self.ended: dict[str, CallFacts] = {}
         self.ended_order: deque[str] = deque()
         self.calls_total = self.calls_refused = 0
+        self.figures = FrontFigures()
+        self.user_agent.figures = self.figures
         self.operators = Operators(self)
         self.lookups: list[Lookup] = []
         self.resolving: dict[str, CallFacts] = {}
@@ -203,6 +206,7 @@ class Front:
 
     def _remember(self, facts: CallFacts) -> None:
         """For people who ask what became of a call."""
+        self.figures.take(facts)
         self.ended[facts.call_id] = facts
         self.ended_order.append(facts.call_id)
         if len(self.ended_order) > MAX_ENDED:
@@ -287,6 +291,7 @@ class Front:
         self, session: Session, caller: str, number: str, status: int, why: str, now_ns: int, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         self.calls_refused += 1
+        self.figures.refuse(session.trunk, status)
         session.refuse(status, why, now_ns, headers)
         if self.admission.is_worth_a_line(session.peer.host, str(status), now_ns):
             text = "refused the call from %s (%s) to %s with %s"

@@ -12,6 +12,7 @@ from control_plane.messages import (
     Failed,
     GetCall,
     GetCalls,
+    GetFigures,
     GetStatus,
     HangUp,
     Message,
@@ -48,6 +49,8 @@ class Operators:
                 return self._status(now_ns)
             case GetCalls():
                 return Calls(tuple(call.facts(now_ns) for call in front.calls.values()))
+            case GetFigures():
+                return front.figures.show((call.direction, call.trunk, call.state.name.lower()) for call in front.calls.values())
             case GetCall(call_id=call_id):
                 up = front.calls.get(call_id)
                 facts = up.facts(now_ns) if up else front.ended.get(call_id) or front.resolving.get(call_id)

@@ -16,6 +16,7 @@ from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
 from sip_front.deadlines import Deadlines
 from sip_front.digest import Attempt
+from sip_front.figures import FrontFigures
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
 from sip_front.session import ALLOW, SDP, Event, Session, State, start_incoming
@@ -129,6 +130,7 @@ class UserAgent:
         self.traces: list[Trace] = []
         self.is_traced = False
         self.refused_calls = 0
+        self.figures = FrontFigures()
         self.trunk_formats: dict[str, tuple[str, ...]] = {}
         self.srtp: str = "off"
         self.trunk_srtp: dict[str, str] = {}
@@ -528,6 +530,8 @@ class UserAgent:
 
     def _log_refusal(self, text: str, source: Address, now_ns: int, is_call: bool = True) -> None:
         self.refused_calls += is_call
+        if is_call:
+            self.figures.refuse("", int(text[:3]) if text[:3].isdecimal() else 0)
         if self.admission.is_worth_a_line(source.host, text[:3], now_ns):
             log.warning("refused %s with %s", source, text)
 

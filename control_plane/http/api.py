@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, events, health
+from control_plane.http import calls, events, health, metrics
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts
@@ -42,12 +42,13 @@ OPERATIONS = (
     Operation("POST",   ONE + "/dtmf",     calls.press_keys,  202,    calls.KeysOrder,     CallFacts),
     Operation("GET",    "/v1/events",      events.stream,     200,    media_type="text/event-stream"),
     Operation("GET",    "/healthz",        health.check,      200,    None,                health.Health),
+    Operation("GET",    "/metrics",        metrics.scrape,    200,    media_type="text/plain"),
     Operation("GET",    "/openapi.json",   describe),
 )
 
 
 def make_app(services: Services) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[problems, services.access.check])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[services.count, problems, services.access.check])
     app[SERVICES] = services
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)

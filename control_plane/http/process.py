@@ -19,6 +19,7 @@ from control_plane.http.access import Access, load_tokens, read_secret
 from control_plane.http.api import make_app
 from control_plane.http.feed import Feed
 from control_plane.http.link import Link
+from control_plane.http.media import Media
 from control_plane.http.services import Services
 from control_plane.http.webhooks import Webhooks
 
@@ -32,7 +33,7 @@ def make_services(config: Config, link: Link) -> Services:
     secret = http.webhook_secret.reveal()
     if http.webhook_secret_file:
         secret = read_secret(http.webhook_secret_file, "http.webhook_secret_file")
-    return Services(config, link, Access(load_tokens(http)), Webhooks(http.webhook, secret))
+    return Services(config, link, Access(load_tokens(http)), Webhooks(http.webhook, secret), Media(config.runtime_path()))
 
 
 async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -42,7 +43,7 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
         loop.add_signal_handler(number, is_stopping.set)
     link = Link(context, config.runtime_path())
     services = make_services(config, link)
-    tasks = [loop.create_task(Feed(link, [services.webhooks.take]).run())]
+    tasks = [loop.create_task(Feed(link, [services.webhooks.take]).run()), loop.create_task(services.media.run())]
     runner = web.AppRunner(make_app(services), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S)
     try:
         status = await listen(runner, config.http.listen) if config.http.listen else "writing call records"

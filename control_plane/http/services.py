@@ -1,5 +1,6 @@
 """What the handlers share."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -8,8 +9,12 @@ from control_plane.config import Config
 from control_plane.http.access import Access
 from control_plane.http.answers import Answers
 from control_plane.http.link import Link
+from control_plane.http.media import Media
+from control_plane.http.problem import Handler
 from control_plane.http.webhooks import Webhooks
 from control_plane.messages import CallFacts
+
+METHODS = ("GET", "POST", "DELETE")
 
 
 async def no_record(_call_id: str) -> CallFacts | None:
@@ -17,13 +22,21 @@ async def no_record(_call_id: str) -> CallFacts | None:
 
 
 class Services:
-    def __init__(self, config: Config, link: Link, access: Access, webhooks: Webhooks) -> None:
-        self.config, self.link, self.access, self.webhooks = config, link, access, webhooks
+    def __init__(self, config: Config, link: Link, access: Access, webhooks: Webhooks, media: Media) -> None:
+        self.config, self.link, self.access, self.webhooks, self.media = config, link, access, webhooks, media
         self.answers = Answers()
+        self.answered: Counter[tuple[str, int]] = Counter()
+        """Requests, by method and status."""
         self.streams = 0
         """How many read /v1/events."""
         self.find_record: Callable[[str], Awaitable[CallFacts | None]] = no_record
         """A call that ended long ago."""
+
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        self.answered[request.method if request.method in METHODS else "other", response.status] += 1
+        return response
 
 
 SERVICES = web.AppKey("services", Services)

@@ -19,12 +19,18 @@ STEP = {
     "disturbance_ms": [0.4, 0.6],
 }
 SPEECH = {"heard": "25 of 25", "from_first_packet_ms": PERCENTILES_MS, "from_telling_packet_ms": PERCENTILES_MS}
+LATE = {"p50_us": 64.0, "p99_us": 256.0, "p99.9_us": 512.0, "packets": 50_000, "http_cpu_percent": 0.4}
 ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     "ring_hop": {"hop_us": {"publish, read_at": 0.11, "try_say, try_take": 0.09}, "wake_up_us": {"p50": 12.0, "p99": 48.0, "p99.9": 90.0}},
     "frame_cost": {name: {"decode": 0.06, "encode": 0.3, "packet -> ring": 0.5} for name in ("PCMU", "PCMA")},
     "packet_to_agent": {n: {"p50": 60.0, "p99": 410.0, "worst": 900.0} for n in (1, 100)},
     "interruption": {"loud": SPEECH, "soft": SPEECH},
     "takeover": {"calls": 200, "kills": 10, "lost": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64}},
+    "metrics_scrape": {
+        "cost": {"p50_ms": 3.1, "p99_ms": 5.0, "p100_ms": 8.0, "cpu_ms": 1.9, "bar_ms": 50.0, "calls": 1000},
+        "lateness, not scraped": LATE,
+        "lateness, scraped 10/s": LATE,
+    },
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
 }
 

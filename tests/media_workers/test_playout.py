@@ -291,6 +291,7 @@ def test_a_late_worker_catches_up_packet_by_packet(call: CallUnderTest) -> None:
     assert [(packet.timestamp - before.timestamp) % 2**32 for packet in packets] == [160 * n for n in range(1, 11)]
     assert not any(packet.marker for packet in packets) and call.total("ticks_skipped") == 0
     assert call.counter("sent_late") == call.total("sent_late") == 8 and call.total("worst_lateness_ns") == 180 * MS
+    assert call.total("lateness_ns") == 900 * MS, "20 ms and 40 and so on up to 180"
 
 
 def test_one_that_is_too_late_skips_with_the_timestamp_moved_on_and_the_marker_set(call: CallUnderTest) -> None:

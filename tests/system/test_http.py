@@ -88,6 +88,10 @@ def test_a_call_that_came_in_is_seen_and_hung_up(api: Api) -> None:
         [call] = listed["calls"]
         assert status == 200 and (call["caller"], call["state"], call["outcome"], call["status"]) == (caller.name, "up", "answered", 200)
         assert call["started_at"] <= call["rang_at"] <= call["answered_at"] and call["ended_at"] == 0
+        figures = api("GET", "/metrics")[1]
+        assert 'bellframe_calls{direction="inbound",trunk="",state="up"} 1' in figures
+        assert float(figures.partition("\nbellframe_media_packets_received_total ")[2].partition("\n")[0]) >= 10
+        assert 'bellframe_worker_lateness_seconds_count{worker="0"} 0' not in figures
         assert api("DELETE", f"/v1/calls/{call['call_id']}") == (204, "")
         caller.answer_bye()
     ended = api.ended(call["call_id"])
