@@ -24,35 +24,37 @@ def one_call(format_name: str) -> tuple[Worker, int]:
     rings = layout.rings_format(bytearray(layout.rings_bytes(1)), 1)
     shown = counters.counters_format(bytearray(counters.counters_bytes(1, 1)), 1, 1)
     worker = make_worker(table_views(bytearray(table_bytes(1)), 1), rings, shown, 0, 1, [-1])
-    payload_type = FORMATS[format_name].static_payload_type
-    assert payload_type is not None
-    return worker, Rows(worker, 0, 1, 0).open("bench", 0, MediaDescription(format_name, payload_type, "127.0.0.1", 9), 1)
+    static = FORMATS[format_name].static_payload_type
+    media = MediaDescription(format_name, 96 if static is None else static, "127.0.0.1", 9)
+    return worker, Rows(worker, 0, 1, 0).open("bench", 0, media, 1)
 
 
 @njit
 def take(worker, row, payload_type, size, count):
+    ticks = worker.calls[row]["rtp_clock_hz"] // 50
     for i in range(count):
-        jitter_buffer.insert(worker, row, 12, size, payload_type, i & 0xFFFF, i * 160, 1, i * 20_000_000)
+        jitter_buffer.insert(worker, row, 12, size, payload_type, i & 0xFFFF, i * ticks & 0xFFFFFFFF, 1, i * 20_000_000)
 
 
 @njit
 def build(worker, row, generation, pcm, is_spoken, count):
+    samples = worker.calls[row]["packet_samples"]
     for i in range(count):
         if is_spoken:
-            ring.try_say(worker.rings, row, generation, 0, 0, pcm, 0, 160)
+            ring.try_say(worker.rings, row, generation, 0, 0, pcm, 0, samples)
         playout.build(worker, row, i * 20_000_000)
 
 
 @njit
-def decode(codec_id, payload, pcm, count):
+def decode(calls, row, payload, size, pcm, count):
     for _ in range(count):
-        codecs.decode(codec_id, payload, 12, 160, pcm)
+        codecs.decode(calls[row], payload, 12, size, pcm)
 
 
 @njit
-def encode(codec_id, payload, pcm, count):
+def encode(calls, row, payload, samples, pcm, count):
     for _ in range(count):
-        codecs.encode(codec_id, pcm, 160, payload, 12)
+        codecs.encode(calls[row], pcm, samples, payload, 12)
 
 
 def best_us(run) -> float:
@@ -70,13 +72,14 @@ def measure(format_name: str) -> dict[str, float]:
     """Step -> microseconds a frame."""
     worker, row = one_call(format_name)
     call, packet = worker.calls[row], worker.own[0]["packet"]
-    packet[12:172] = np.random.default_rng(1).integers(0, 255, 160)
     pcm = np.random.default_rng(2).integers(-8000, 8000, 2880).astype(np.int16)
-    codec, payload_type, generation = int(call["codec_id"]), int(call["payload_type"]), int(call["generation"])
+    payload_type, generation, samples = int(call["payload_type"]), int(call["generation"]), int(call["packet_samples"])
+    size = codecs.encode(call, pcm, samples, packet, 12)
+    own_pcm = worker.own[0]["pcm"]
     return {
-        "decode": best_us(lambda n: decode(codec, packet, pcm, n)),
-        "encode": best_us(lambda n: encode(codec, packet, pcm, n)),
-        "packet -> ring": best_us(lambda n: take(worker, row, payload_type, 160, n)),
+        "decode": best_us(lambda n: decode(worker.calls, row, packet, size, own_pcm, n)),
+        "encode": best_us(lambda n: encode(worker.calls, row, packet, samples, pcm, n)),
+        "packet -> ring": best_us(lambda n: take(worker, row, payload_type, size, n)),
         "silence -> packet": best_us(lambda n: build(worker, row, generation, pcm, False, n)),
         "say, ring -> packet": best_us(lambda n: build(worker, row, generation, pcm, True, n)),
     }

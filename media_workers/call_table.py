@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from media_workers.codecs import CODEC
 from media_workers.concealment import HISTORY
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
@@ -43,7 +44,8 @@ CALL = np.dtype(
         ("dtmf_payload_type", "i8"),  # -1: not agreed
         ("comfort_noise_payload_type", "i8"),
         ("rtp_clock_hz", "i8"),
-        ("sample_rate_hz", "i8"),
+        ("sample_rate_hz", "i8"),  # of the rings, for the whole call
+        ("codec_rate_hz", "i8"),  # of the codec, which a re-INVITE may have changed
         ("packet_samples", "i8"),  # of what we send: ptime at the sample rate
         ("may_send", "i8"),
         ("may_receive", "i8"),
@@ -59,6 +61,7 @@ CALL = np.dtype(
         ("voice", VOICE),
         ("key_press", KEY_PRESS),
         ("history", HISTORY),
+        ("codec", CODEC),
         ("partial", "i2", MAX_FRAME_SAMPLES),  # samples that do not fill a frame yet
         ("held", HELD_PACKET, SLOTS),  # packets that came early; pages that no gap has touched cost nothing
     ],

@@ -91,6 +91,12 @@ def timestamp_step(newer, older):
 
 
 @njit
+def _ticks(call, samples):
+    """How many ticks of the RTP clock samples of the call's rate are."""
+    return samples * call["rtp_clock_hz"] // call["sample_rate_hz"]
+
+
+@njit
 def insert(worker, row, start, size, payload_type, seq, timestamp, ssrc, now_ns):
     """Take the RTP packet in `own["packet"]`: hand on what is in order now, hold what came early."""
     rx = worker.calls[row]["rx"]
@@ -291,11 +297,11 @@ def _deliver(worker, row, now_ns):
         worker.shown[row]["counters"][UNKNOWN_PAYLOAD] += 1
         worker.totals[0, WORKER_UNKNOWN_PAYLOAD] += 1
         return
-    missing = timestamp_step(timestamp, rx["expected_timestamp"])
+    missing = timestamp_step(timestamp, rx["expected_timestamp"]) * call["sample_rate_hz"] // call["rtp_clock_hz"]
     if missing != 0:
         _fill(worker, row, missing, timestamp, now_ns)
-    samples = codecs.decode(call["codec_id"], packet, start, size, own["pcm"])
-    rx["expected_timestamp"] = (timestamp + samples) & 0xFFFFFFFF
+    samples = codecs.decode(call, packet, start, size, own["pcm"])
+    rx["expected_timestamp"] = (timestamp + _ticks(call, samples)) & 0xFFFFFFFF
     call["history"]["concealed_samples"] = 0
     _append(worker, row, samples, 0, timestamp, now_ns)
 
@@ -305,7 +311,7 @@ def _fill(worker, row, missing, timestamp, now_ns):
     """Bridge `missing` samples before `timestamp`: concealment after a loss, comfort noise after a pause."""
     rx = worker.calls[row]["rx"]
     sample_rate_hz = worker.calls[row]["sample_rate_hz"]
-    begins = (timestamp - missing) & 0xFFFFFFFF
+    begins = (timestamp - _ticks(worker.calls[row], missing)) & 0xFFFFFFFF
     if missing < 0 or missing > sample_rate_hz * MAX_FILL_MS // 1000:
         rest = -rx["partial_samples"] % (sample_rate_hz // 50)  # what came before does not share a frame with what comes after
         worker.own[0]["pcm"][:rest] = 0
@@ -327,7 +333,7 @@ def _fill(worker, row, missing, timestamp, now_ns):
                 worker.own[0]["pcm"][i] = 0
             flags = COMFORT_NOISE_FLAG
         _append(worker, row, samples, flags, begins, now_ns)
-        begins = (begins + samples) & 0xFFFFFFFF
+        begins = (begins + _ticks(worker.calls[row], samples)) & 0xFFFFFFFF
         missing -= samples
 
 
@@ -362,7 +368,7 @@ def _append(worker, row, samples, flags, timestamp, now_ns):
     while taken < samples:
         have = rx["partial_samples"]
         if have == 0:
-            rx["partial_timestamp"] = (timestamp + taken) & 0xFFFFFFFF
+            rx["partial_timestamp"] = (timestamp + _ticks(worker.calls[row], taken)) & 0xFFFFFFFF
         count = min(samples - taken, frame_samples - have)
         rx["partial_flags"] |= flags
         if have + count < frame_samples:

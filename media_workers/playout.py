@@ -77,16 +77,17 @@ def build(worker, row, now_ns):
     samples = call["packet_samples"]
     spoken = _fill(worker, row, samples, now_ns)
     _add_noise(tx, worker.own[0]["pcm"], spoken, samples)
+    level = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
     if tx["key"] != 0:
         size = _write_key(worker, row)
     else:
         rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
-        size = rtp.HEADER_BYTES + codecs.encode(call["codec_id"], worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
+        size = rtp.HEADER_BYTES + codecs.encode(call, worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
     tx["marker"] = 0
     tx["seq"] = (tx["seq"] + 1) & 0xFFFF
     tx["timestamp"] = (tx["timestamp"] + samples * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
     counters = worker.shown[row]["counters"]
-    counters[LEVEL_TX] = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
+    counters[LEVEL_TX] = level
     column, call_column = (SPEECH, CALL_SPEECH) if spoken else (SILENCE, CALL_SILENCE)
     counters[call_column] += 1
     worker.totals[0, column] += 1

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from control_plane.errors import Exhausted, NotAcceptable
-from control_plane.formats import FORMATS, PTIMES_MS
+from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import source, srtp, voice_activity
+from media_workers import codecs, source, srtp, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
@@ -67,6 +67,7 @@ class Rows:
         rx["ssrc"] = rx["other_ssrc"] = -1
         tx["ssrc"], tx["seq"] = secrets.randbits(32), secrets.randbits(15)  # RFC 3550 5.1: random; seq low, so that it wraps late
         tx["timestamp"], tx["noise"], tx["marker"], tx["cursor"] = secrets.randbits(32), row, 1, -1
+        call["sample_rate_hz"] = FORMATS[media.format].sample_rate_hz
         self._describe(row, media, now_ns)
         tx["next_tx_ns"] = self._on_grid(row, now_ns)
         call["call_id"], call["bridge"], call["generation"], call["front"] = call_id.encode(), bridge, generation, front
@@ -80,14 +81,12 @@ class Rows:
         return row
 
     def update(self, call_id: str, media: MediaDescription, now_ns: int) -> int | None:
-        """A new offer/answer. The sample rate must stay: the rings are laid out for it. None: no such call."""
+        """A new offer/answer. The rings keep their sample rate; a codec of another one is converted. None: no such call."""
         row = self.find(call_id)
         if row is None:
             return None
         _check(media)
         srtp.check(media.srtp, is_protected=self.calls[row]["srtp"]["suite"] != srtp.CLEAR)
-        if FORMATS[media.format].sample_rate_hz != self.calls[row]["sample_rate_hz"]:
-            raise NotAcceptable(f"{media.format} has another sample rate than what the call began with")
         call = self.calls[row]
         could_send, could_receive = bool(call["may_send"]), bool(call["may_receive"])
         self._describe(row, media, now_ns)
@@ -181,10 +180,12 @@ class Rows:
 
     def _describe(self, row: int, media: MediaDescription, now_ns: int) -> None:
         format, call = FORMATS[media.format], self.calls[row]
+        if call["state"] != OPEN or call["codec_id"] != format.codec_id:
+            call["codec"], call["rx"]["is_started"] = codecs.fresh(), 0
         call["codec_id"], call["payload_type"] = format.codec_id, media.payload_type
-        call["rtp_clock_hz"], call["sample_rate_hz"] = format.rtp_clock_hz, format.sample_rate_hz
+        call["rtp_clock_hz"], call["codec_rate_hz"] = format.rtp_clock_hz, format.sample_rate_hz
         call["dtmf_payload_type"], call["comfort_noise_payload_type"] = media.dtmf_payload_type, media.comfort_noise_payload_type
-        call["packet_samples"] = format.sample_rate_hz * media.ptime_ms // 1000
+        call["packet_samples"] = int(call["sample_rate_hz"]) * media.ptime_ms // 1000
         call["may_send"] = media.direction in ("sendrecv", "sendonly")
         if media.direction in ("sendrecv", "recvonly") and not call["may_receive"]:
             call["last_rx_ns"] = now_ns  # what it was silent on hold does not count
@@ -227,5 +228,6 @@ def _recount_held(rx: np.void) -> None:
 def _check(media: MediaDescription) -> None:
     if media.format not in FORMATS:
         raise NotAcceptable(f"no such format: {media.format}")
-    if media.ptime_ms not in PTIMES_MS:
-        raise NotAcceptable(f"{media.ptime_ms} ms packets are not supported; {', '.join(map(str, PTIMES_MS))} are")
+    ptimes_ms = FORMATS[media.format].ptimes_ms
+    if media.ptime_ms not in ptimes_ms:
+        raise NotAcceptable(f"{media.format} is not sent in packets of {media.ptime_ms} ms; {', '.join(map(str, ptimes_ms))} can be")

@@ -21,6 +21,7 @@ PLAIN_RTP, SECURE_RTP = "RTP/AVP", "RTP/SAVP"
 EVENTS = "0-16"  # RFC 4733: the keys, and the hook flash
 TELEPHONE_EVENT_PAYLOAD_TYPE = 101  # in our offers; dynamic, but what everybody writes
 FIRST_DYNAMIC_PAYLOAD_TYPE = 96
+LOWER_CASE = (TELEPHONE_EVENT, "OPUS")  # case means nothing (RFC 8866 6.6), but everybody writes these so
 
 MIRRORED: Final[dict[Direction, Direction]] = {
     "sendrecv": "sendrecv",
@@ -49,24 +50,25 @@ def answer(
     """
     chosen, crypto = _choose(offer, srtp)
     line = offer.media[chosen]
-    payload_type, encoding = _pick(line, formats)
-    clock = FORMATS[encoding.name].rtp_clock_hz
+    payload_type, name = _pick(line, formats)
+    clock = FORMATS[name].rtp_clock_hz
     theirs = offer.direction_of(line)
     remote_host = _remote_host(offer, line)
     if not remote_host:
         theirs = _combine(theirs, "sendonly")  # RFC 2543 held by c=0.0.0.0: they send, and do not want to hear
     media = MediaDescription(
-        format=encoding.name,
+        format=name,
         payload_type=payload_type,
         remote_host=remote_host,
         remote_port=line.port,
-        ptime_ms=_ptime_ms(line),
-        dtmf_payload_type=_find(line, TELEPHONE_EVENT, clock),
+        ptime_ms=_ptime_ms(line, name),
+        dtmf_payload_type=_find_keys(line, clock),
         comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
+        fmtp=_fmtp(line, payload_type),
         direction=MIRRORED[theirs],
         srtp=SrtpKeys(crypto.suite, crypto.secret, secret_towards(crypto)) if crypto else None,
     )
-    ours = _our_line(media, port)
+    ours = _our_line(line, media, port)
     if crypto and media.srtp:
         ours = _with_keys(ours, line.protocol, (crypto._replace(secret=media.srtp.tx),))
     lines = tuple(ours if index == chosen else _refused(other) for index, other in enumerate(offer.media))
@@ -89,13 +91,11 @@ def offer(
     """
     numbers: dict[int, Encoding] = {}
     for name in formats:
-        kind = FORMATS[name]
-        number = kind.static_payload_type
-        if number is None:
-            number = next(n for n in range(FIRST_DYNAMIC_PAYLOAD_TYPE, 128) if n not in numbers and n != TELEPHONE_EVENT_PAYLOAD_TYPE)
-        numbers[number] = Encoding(kind.name, kind.rtp_clock_hz)
-    clock = FORMATS[formats[0]].rtp_clock_hz
-    numbers[TELEPHONE_EVENT_PAYLOAD_TYPE] = Encoding(TELEPHONE_EVENT, clock)
+        number = FORMATS[name].static_payload_type
+        numbers[_free_number(numbers) if number is None else number] = _encoding(name)
+    for clock in dict.fromkeys(FORMATS[name].rtp_clock_hz for name in formats):  # RFC 4733 7.1.1: keys on each clock of the audio
+        number = _free_number(numbers) if TELEPHONE_EVENT_PAYLOAD_TYPE in numbers else TELEPHONE_EVENT_PAYLOAD_TYPE
+        numbers[number] = Encoding(TELEPHONE_EVENT, clock)
     line = _audio_line(numbers, port, DEFAULT_PTIME_MS, direction)
     cryptos = (Crypto(tag, suite, secret) for tag, (suite, secret) in enumerate((secrets or {}).items(), 1))
     line = _with_keys(line, protocol, tuple(cryptos))
@@ -117,20 +117,22 @@ def accept(answer: SessionDescription, offered: SessionDescription, srtp: str = 
         raise NotAcceptable(f"the answer speaks {quoted(line.kind)} over {quoted(line.protocol)}, not audio over {ours.protocol}")
     if not line.port:
         raise NotAcceptable("the far end refused the audio: port 0 in its answer")
-    payload_type, encoding = _pick(line, tuple(encoding.name for encoding in ours.encodings.values() if encoding.name in FORMATS), True)
-    clock = FORMATS[encoding.name].rtp_clock_hz
+    offered_names = tuple(name for name in FORMATS if _encoding(name) in ours.encodings.values())
+    payload_type, name = _pick(line, offered_names, True)
+    clock = FORMATS[name].rtp_clock_hz
     remote_host = _remote_host(answer, line)
     theirs = answer.direction_of(line)
     if not remote_host:
         theirs = _combine(theirs, "sendonly")
     return MediaDescription(
-        format=encoding.name,
+        format=name,
         payload_type=payload_type,
         remote_host=remote_host,
         remote_port=line.port,
-        ptime_ms=_ptime_ms(line),
-        dtmf_payload_type=_find(line, TELEPHONE_EVENT, clock),
+        ptime_ms=_ptime_ms(line, name),
+        dtmf_payload_type=_find_keys(line, clock),
         comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
+        fmtp=_fmtp(line, payload_type),
         direction=_combine(MIRRORED[theirs], offered.direction_of(ours)),
         srtp=_accept_keys(line, ours, srtp),
     )
@@ -188,26 +190,42 @@ def _choose(offer: SessionDescription, srtp: str) -> tuple[int, Crypto | None]:
     raise NotAcceptable(f"audio is offered over {quoted(protocols)} only; we have {PLAIN_RTP}, and {SECURE_RTP} with keys in the SDP")
 
 
-def _pick(line: MediaLine, formats: tuple[str, ...], by_their_order: bool = False) -> tuple[int, Encoding]:
-    """The payload type and encoding to use: by our order in an answer of ours, by theirs where they answered us."""
-    usable = {
-        number: encoding
-        for number, encoding in line.encodings.items()
-        if encoding.name in formats and encoding == Encoding(encoding.name, FORMATS[encoding.name].rtp_clock_hz)
-    }
+def _free_number(numbers: dict[int, Encoding]) -> int:
+    taken = {*numbers, TELEPHONE_EVENT_PAYLOAD_TYPE}
+    return next(number for number in range(FIRST_DYNAMIC_PAYLOAD_TYPE, 128) if number not in taken)
+
+
+def _our_fmtp(encoding: Encoding) -> str:
+    return next((kind.fmtp for name, kind in FORMATS.items() if _encoding(name) == encoding), "")
+
+
+def _encoding(name: str) -> Encoding:
+    """How a=rtpmap names one of our formats."""
+    kind = FORMATS[name]
+    return Encoding(kind.encoding, kind.rtp_clock_hz, kind.channels)
+
+
+def _pick(line: MediaLine, formats: tuple[str, ...], by_their_order: bool = False) -> tuple[int, str]:
+    """The payload type and the name of our format: by our order in an answer of ours, by theirs where they answered us."""
+    names = {_encoding(name): name for name in formats}
+    usable = {number: names[encoding] for number, encoding in line.encodings.items() if encoding in names}
     if not usable:
-        names = [f"{encoding.name}/{encoding.rtp_clock_hz}" for encoding in line.encodings.values()]
-        raise NotAcceptable(
-            f"no audio format in common: offered {quoted(', '.join(names) or 'none that is known')}; we have {', '.join(formats)}"
-        )
+        offered = ", ".join(f"{encoding.name}/{encoding.rtp_clock_hz}" for encoding in line.encodings.values())
+        raise NotAcceptable(f"no audio format in common: offered {quoted(offered or 'none that is known')}; we have {', '.join(formats)}")
     if by_their_order:
         return next(iter(usable.items()))
-    return min(usable.items(), key=lambda item: formats.index(item[1].name))
+    return min(usable.items(), key=lambda item: formats.index(item[1]))
 
 
 def _find(line: MediaLine, name: str, rtp_clock_hz: int) -> int:
     """The payload type of keys or comfort noise on the clock of the audio; -1: not there."""
     return next((number for number, encoding in line.encodings.items() if encoding == Encoding(name, rtp_clock_hz)), -1)
+
+
+def _find_keys(line: MediaLine, rtp_clock_hz: int) -> int:
+    """On the clock of the audio (RFC 4733 2.1); phones that add telephone-event/8000 to audio of any clock mean it for that."""
+    exact = _find(line, TELEPHONE_EVENT, rtp_clock_hz)
+    return exact if exact >= 0 else _find(line, TELEPHONE_EVENT, 8_000)
 
 
 def _remote_host(session: SessionDescription, line: MediaLine) -> str:
@@ -216,11 +234,18 @@ def _remote_host(session: SessionDescription, line: MediaLine) -> str:
     return "" if not address or ipaddress.ip_address(address).is_unspecified else address
 
 
-def _ptime_ms(line: MediaLine) -> int:
-    """Of what we send: as the far end wishes where we can, 20 ms where not, and never above its maximum."""
+def _ptime_ms(line: MediaLine, name: str) -> int:
+    """Of what we send: as the far end wishes where we can, the next shorter one where not, and never above its maximum."""
+    ptimes_ms = FORMATS[name].ptimes_ms
     wished = line.ptime_ms if line.ptime_ms in PTIMES_MS else DEFAULT_PTIME_MS
     limit = line.maxptime_ms or wished
-    return max((ptime for ptime in PTIMES_MS if ptime <= min(wished, limit)), default=PTIMES_MS[0])
+    return max((ptime for ptime in ptimes_ms if ptime <= min(wished, limit)), default=ptimes_ms[0])
+
+
+def _fmtp(line: MediaLine, number: int) -> str:
+    """What the far end says about this payload type; empty: nothing."""
+    texts = ((value or "").strip(" ").partition(" ") for name, value in line.attributes if name == "fmtp")
+    return next((text.strip(" ") for first, _, text in texts if first == str(number)), "")
 
 
 def _combine(one: Direction, other: Direction) -> Direction:
@@ -232,13 +257,9 @@ def _combine(one: Direction, other: Direction) -> Direction:
     return "recvonly" if receives else "inactive"
 
 
-def _our_line(media: MediaDescription, port: int) -> MediaLine:
-    clock = FORMATS[media.format].rtp_clock_hz
-    numbers = {media.payload_type: Encoding(media.format, clock)}
-    if media.comfort_noise_payload_type >= 0:
-        numbers[media.comfort_noise_payload_type] = Encoding(COMFORT_NOISE, clock)
-    if media.dtmf_payload_type >= 0:
-        numbers[media.dtmf_payload_type] = Encoding(TELEPHONE_EVENT, clock)
+def _our_line(offered: MediaLine, media: MediaDescription, port: int) -> MediaLine:
+    agreed = (media.payload_type, media.comfort_noise_payload_type, media.dtmf_payload_type)
+    numbers = {number: offered.encodings[number] for number in agreed if number >= 0}
     return _audio_line(numbers, port, media.ptime_ms, media.direction)
 
 
@@ -246,9 +267,12 @@ def _audio_line(numbers: dict[int, Encoding], port: int, ptime_ms: int, directio
     attributes: list[Attribute] = []
     for number, encoding in numbers.items():
         is_event = encoding.name == TELEPHONE_EVENT
-        attributes.append(("rtpmap", f"{number} {'telephone-event' if is_event else encoding.name}/{encoding.rtp_clock_hz}"))
-        if is_event:
-            attributes.append(("fmtp", f"{number} {EVENTS}"))
+        name = encoding.name.lower() if encoding.name in LOWER_CASE else encoding.name
+        channels = f"/{encoding.channels}" if encoding.channels > 1 else ""
+        attributes.append(("rtpmap", f"{number} {name}/{encoding.rtp_clock_hz}{channels}"))
+        fmtp = EVENTS if is_event else _our_fmtp(encoding)
+        if fmtp:
+            attributes.append(("fmtp", f"{number} {fmtp}"))
     attributes += [("ptime", str(ptime_ms)), (direction, None)]
     return MediaLine("audio", port, PLAIN_RTP, tuple(map(str, numbers)), None, tuple(attributes))
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from control_plane import g711
+from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
 from media_workers import jitter_buffer, playout, rtp
 from media_workers.call_table import Worker, make_worker, table_bytes, table_views
@@ -19,7 +20,7 @@ MS = 1_000_000
 SECOND = 1_000 * MS
 START = 1_000 * SECOND
 SSRC = 7
-COMFORT_NOISE_TYPE, DTMF_TYPE = 13, 101
+COMFORT_NOISE_TYPE, DTMF_TYPE, DYNAMIC_TYPE = 13, 101, 96
 SILENCE = bytes([g711.SILENCE_ULAW])
 
 
@@ -58,7 +59,8 @@ class CallUnderTest:
         self.rows = rows or Rows(make_views(), 0, 2, 0)
         self.worker = self.rows.worker
         fields = {"dtmf_payload_type": DTMF_TYPE, "comfort_noise_payload_type": COMFORT_NOISE_TYPE, **media}
-        self.payload_type = 0 if format == "PCMU" else 8
+        static = FORMATS[format].static_payload_type
+        self.payload_type = DYNAMIC_TYPE if static is None else static
         self.media = MediaDescription(format, self.payload_type, "127.0.0.1", 4_000, ptime_ms, **fields)  # type: ignore[arg-type]
         self.row = self.rows.open(call_id, 0, self.media, START)
         self.generation = int(self.call["generation"])
@@ -112,8 +114,9 @@ class CallUnderTest:
     def say(self, pcm: npt.NDArray[np.int16], turn: int = 0, mark: int = 0, key: int = 0) -> int:
         """In frames of 20 ms, the mark on the last; how many fitted."""
         taken = 0
-        for start in range(0, pcm.size, 160):
-            samples = min(160, pcm.size - start)
+        frame_samples = int(self.call["sample_rate_hz"]) // 50
+        for start in range(0, pcm.size, frame_samples):
+            samples = min(frame_samples, pcm.size - start)
             told = mark if start + samples == pcm.size else 0
             taken += bool(ring.try_say(self.worker.rings, self.row, self.generation, turn, told, pcm, start, samples, key))
         return taken

@@ -58,6 +58,10 @@ PICKS = [
     (("m=audio 4000 RTP/AVP 0 8", "a=rtpmap:0 PCMU/8000/2"), BOTH, "PCMA", 8, -1, -1),
     (("m=audio 4000 RTP/AVP 0 8", "a=rtpmap:0 PCMU/8000/1"), BOTH, "PCMU", 0, -1, -1),
     (("m=audio 4000 RTP/AVP 0 96", "a=rtpmap:96 telephone-event/48000"), BOTH, "PCMU", 0, -1, -1),
+    (("m=audio 4000 RTP/AVP 9 0",), ("G722", "PCMU"), "G722", 9, -1, -1),
+    (("m=audio 4000 RTP/AVP 9 0", "a=rtpmap:9 G722/8000"), (*BOTH, "G722"), "PCMU", 0, -1, -1),
+    (("m=audio 4000 RTP/AVP 109", "a=rtpmap:109 L16/16000"), ("L16/8000", "L16/16000"), "L16/16000", 109, -1, -1),
+    (("m=audio 4000 RTP/AVP 109 110", "a=rtpmap:109 L16/16000", "a=rtpmap:110 L16/8000"), ("L16/8000",), "L16/8000", 110, -1, -1),
     (
         ("m=audio 4000 RTP/AVP 0 96 100", "a=rtpmap:96 telephone-event/48000", "a=rtpmap:100 TELEPHONE-EVENT/8000"),
         *(BOTH, "PCMU", 0, 100, -1),
@@ -77,7 +81,7 @@ def test_our_first_format_that_is_offered_is_taken(lines, formats, name, payload
     lines_of_answer = [line for line in text.split("\n") if line.startswith("m=")]
     assert len(lines_of_answer) == sum(line.startswith("m=") for line in lines)
     assert [line.split(" ")[1] for line in lines_of_answer].count("10000") == 1
-    assert f"a=rtpmap:{payload_type} {name}/8000" in text and "crypto" not in text and "rtcp-mux" not in text
+    assert f"a=rtpmap:{payload_type} {name if '/' in name else name + '/8000'}" in text and "crypto" not in text and "rtcp-mux" not in text
 
 
 PTIMES = [
@@ -181,6 +185,31 @@ def test_an_answer_to_our_offer_is_accepted(lines, direction, outcome):
 def test_an_answer_that_answers_something_else_is_refused(lines, why):
     with pytest.raises(NotAcceptable, match=why):
         accept(described(*lines), offer(formats=BOTH, **OURS))
+
+
+def test_an_offer_gives_numbers_to_what_has_none_and_keys_to_each_clock():
+    text = offer(formats=("G722", "L16/16000", "L16/8000"), **OURS).encode().decode()
+    assert "m=audio 10000 RTP/AVP 9 96 97 101 98\r\n" in text
+    for wanted in ("9 G722/8000", "96 L16/16000", "97 L16/8000", "101 telephone-event/8000", "98 telephone-event/16000"):
+        assert f"a=rtpmap:{wanted}\r\n" in text
+
+
+def test_keys_of_another_clock_than_the_audios_are_better_than_none_and_are_answered_as_offered():
+    text, media = answered(
+        "m=audio 4000 RTP/AVP 109 101", "a=rtpmap:109 L16/16000", "a=rtpmap:101 telephone-event/8000", formats=("L16/16000",)
+    )
+    assert media.dtmf_payload_type == 101 and "a=rtpmap:101 telephone-event/8000" in text
+
+
+def test_the_packet_time_is_one_that_a_packet_can_hold():
+    """60 ms of L16 at 16 kHz are 1,920 octets: more than a datagram on most networks."""
+    _, media = answered("m=audio 4000 RTP/AVP 109", "a=rtpmap:109 L16/16000", "a=ptime:60", formats=("L16/16000",))
+    assert media.ptime_ms == 40
+
+
+def test_what_the_far_end_says_about_a_format_is_passed_on():
+    _, media = answered("m=audio 4000 RTP/AVP 9 0", "a=fmtp:0 other", "a=fmtp: 9  x=1; y=2", "a=fmtp:9", formats=("G722",))
+    assert media.fmtp == "x=1; y=2"
 
 
 KEY = base64.b64encode(bytes(range(30))).decode()

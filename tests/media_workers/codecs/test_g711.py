@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from control_plane.formats import FORMATS
 from media_workers import codecs
 from media_workers.codecs import g711
 from shm.jit import IS_COMPILED
+from tests.media_workers.call_under_test import CallUnderTest
 from tests.reference import g711 as reference
 
 LAWS = [reference.ULAW, reference.ALAW]
@@ -35,10 +35,11 @@ def test_the_codec_of_a_call_is_a_number() -> None:
     """The duty cycle's switch leads where control_plane/formats.py says."""
     payload, pcm = np.array([0x00, 0x2A, 0xD5], np.uint8), np.zeros(3, np.int16)
     for name, law in (("PCMU", reference.ULAW), ("PCMA", reference.ALAW)):
-        codecs.decode(FORMATS[name].codec_id, payload, 0, 3, pcm)
+        call = CallUnderTest(format=name).call
+        codecs.decode(call, payload, 0, 3, pcm)
         assert pcm.tolist() == [reference.decode(law, code) for code in (0x00, 0x2A, 0xD5)]
         packet = np.zeros(5, np.uint8)
-        assert codecs.encode(FORMATS[name].codec_id, pcm, 3, packet, 2) == 3
+        assert codecs.encode(call, pcm, 3, packet, 2) == 3
         assert packet.tolist() == [0, 0, 0x00, 0x2A, 0xD5]
 
 
