@@ -355,7 +355,7 @@ def originate(machine: Machine, network: Network, to: str = f"sip:+491@{CALLER}"
 def test_a_call_of_ours_is_answered(network: Network, machine: Machine, phone: Phone) -> None:
     originate(machine, network, caller="+4930", arguments={"play": "x"})
     (invite,) = phone.requests("INVITE")
-    assert invite.from_.uri == f"sip:+4930@{SERVER}" and b"m=audio 10000 RTP/AVP 0 8 101" in invite.body
+    assert invite.from_.uri == f"sip:+4930@{SERVER}" and b"m=audio 10000 RTP/AVP 0 8 9 101" in invite.body
     phone.respond(invite, 180, "Ringing")
     assert machine.states == ["CALLING"] and not machine.told(StartAgent), "the agent speaks to people, not to ringing"
     phone.respond(invite, 200, body=phone.sdp(formats="8 101"))

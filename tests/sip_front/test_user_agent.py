@@ -211,7 +211,7 @@ def test_a_reinvite_moves_the_media(machine: Machine, phone: Phone) -> None:
 def test_a_reinvite_without_offer_gets_ours(machine: Machine, phone: Phone) -> None:
     phone.call()
     ok = only(phone.invite(body=""))
-    assert b"m=audio 10000 RTP/AVP 0 8 101" in ok.body
+    assert b"m=audio 10000 RTP/AVP 0 8 9 101" in ok.body
     phone.request("ACK", body=phone.sdp(port=41_000))
     (update,) = machine.told(UpdateMedia)
     assert update.media.remote_port == 41_000 and machine.states == ["UP"]
