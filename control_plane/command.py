@@ -23,6 +23,7 @@ COMMANDS = {
     "keys": ("control_plane.commands.keys", "press DTMF keys in a call"),
     "top": ("control_plane.commands.top", "workers and calls, live"),
     "doctor": ("control_plane.commands.doctor", "look for what usually breaks, and say what to do"),
+    "soak": ("bench.soak.command", "prove that nothing leaks, ends or crosses, with a server of its own"),
     "install": ("control_plane.commands.install", "run under systemd: units, user, folders, a first configuration"),
     "check": ("control_plane.commands.check", "is a configuration file right"),
 }

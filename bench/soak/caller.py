@@ -1,0 +1,211 @@
+"""A caller of the soak, without I/O: SIP and RTP as octets and time. Each call has a tone nobody else has, and knows it again.
+
+`receive_*` and `expire` are told what happened; `outbox` and `audio` hold what to send.
+"""
+
+import enum
+import random
+import re
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from control_plane import g711
+
+RATE_HZ, SAMPLES = 8_000, 160
+MS, SECOND = 1_000_000, 1_000_000_000
+AMPLITUDE = 8_000
+RETRY_NS, PATIENCE_NS = SECOND // 2, 32 * SECOND  # RFC 3261 17.1.1.2: T1, and 64 times that
+LOWEST_HZ, STEP_HZ = 300, 12
+CODECS = (("PCMU", 0), ("PCMA", 8))
+SILENT_POWER = 1e-4
+"""Of the tone's own power: less than this is a line on which nothing is heard."""
+
+
+class State(enum.Enum):
+    IDLE, INVITED, UP, ENDING = range(4)
+
+
+class Verdict(enum.Enum):
+    """What one second of a call sounded like."""
+
+    OWN, SILENT, FOREIGN, UNCLEAR = range(4)
+
+
+class Figures:
+    """What all callers have seen."""
+
+    def __init__(self) -> None:
+        self.set_up = self.refused = self.unanswered = self.ended_early = self.finished = self.keys = 0
+        self.seconds = dict.fromkeys(Verdict, 0)
+        self.foreign: list[str] = []
+        self.gaps_ms: list[float] = []
+        self.causes: dict[str, int] = {}
+
+
+class Line(NamedTuple):
+    """Where things are."""
+
+    host: str
+    sip_port: int
+    server_port: int
+
+
+class Caller:
+    def __init__(self, number: int, line: Line, rtp_port: int, figures: Figures, seed: int) -> None:
+        self.number, self.line, self.rtp_port, self.figures = number, line, rtp_port, figures
+        self.random = random.Random(seed)
+        self.pitch_hz = LOWEST_HZ + STEP_HZ * number
+        wave = np.sin(2 * np.pi * self.pitch_hz * np.arange(RATE_HZ) / RATE_HZ)
+        self.payloads = {number: _payloads(number, (AMPLITUDE * wave).astype(np.int16)) for _, number in CODECS}
+        self.state, self.calls, self.outbox = State.IDLE, 0, list[bytes]()
+        self.begin_ns = self.end_ns = self.retry_ns = self.give_up_ns = 0
+        self.to_tag, self.target, self.waiting = "", 0, b""
+
+    # ---- SIP --------------------------------------------------------------------------------------------------------
+
+    def start(self, now_ns: int, seconds: float) -> None:
+        self.calls += 1
+        self.codec, self.payload_type = self.random.choice(CODECS)
+        self.seq, self.timestamp, self.ssrc = self.random.randrange(65536), self.random.randrange(2**32), self.random.randrange(2**32)
+        self.sent, self.heard, self.last_rx_ns, self.longest_gap_ns = 0, bytearray(), 0, 0
+        self.to_tag, self.state, self.end_ns = "", State.INVITED, now_ns + int(seconds * SECOND)
+        self.begin_ns, self.give_up_ns = now_ns, now_ns + PATIENCE_NS
+        self._send(self._request("INVITE", 1, self._offer()), now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Call at least every 20 ms."""
+        if self.state is State.UP and now_ns >= self.end_ns:
+            self.state, self.give_up_ns = State.ENDING, now_ns + PATIENCE_NS
+            self._send(self._request("BYE", 2), now_ns)
+        elif self.waiting and now_ns >= self.give_up_ns:
+            self.figures.unanswered += 1
+            self._over("no answer to INVITE" if self.state is State.INVITED else "no answer to BYE")
+        elif self.waiting and now_ns >= self.retry_ns:
+            self._send(self.waiting, now_ns)
+
+    def receive_sip(self, message: str, now_ns: int) -> None:
+        if message.startswith("BYE "):
+            self._answer(message)
+            if self.state is State.UP:
+                self.figures.ended_early += 1
+                self._over(reason_of(message))
+        elif message.startswith("SIP/2.0 ") and message[8] != "1":
+            method = message.partition("CSeq:")[2].split()[1]
+            if method == "INVITE":
+                self._receive_final(message, now_ns)
+            elif method == "BYE" and self.state is State.ENDING:
+                self.figures.finished += 1
+                self._over("")
+
+    def _receive_final(self, message: str, now_ns: int) -> None:
+        tag, port = re.search(r"(?im)^to:.*;tag=([^;\s]+)", message), re.search(r"(?m)^m=audio (\d+)", message)
+        if message.startswith("SIP/2.0 200") and tag and port:
+            self.to_tag = tag[1]
+            self.outbox.append(self._request("ACK", 1))
+            if self.state is State.INVITED:
+                self.figures.set_up += 1
+                self.state, self.waiting, self.target, self.begin_ns = State.UP, b"", int(port[1]), now_ns
+        elif self.state is State.INVITED:
+            self.to_tag = tag[1] if tag else ""
+            self.outbox.append(self._request("ACK", 1))
+            self.figures.refused += 1
+            self._over(message.partition("\r\n")[0])
+
+    def _over(self, cause: str) -> None:
+        if self.state in (State.UP, State.ENDING) and self.longest_gap_ns:
+            self.figures.gaps_ms.append(self.longest_gap_ns / MS)
+        self.state, self.waiting = State.IDLE, b""
+        if cause:
+            self.figures.causes[cause] = self.figures.causes.get(cause, 0) + 1
+
+    def _send(self, octets: bytes, now_ns: int) -> None:
+        self.waiting, self.retry_ns = octets, now_ns + RETRY_NS
+        self.outbox.append(octets)
+
+    def _request(self, method: str, cseq: int, body: str = "") -> bytes:
+        line, call = self.line, f"soak-{self.number}-{self.calls}"
+        lines = [
+            f"{method} sip:soak@{line.host}:{line.server_port} SIP/2.0",
+            f"Via: SIP/2.0/UDP {line.host}:{line.sip_port};branch=z9hG4bK{method}-{call};rport",
+            f"From: <sip:soak{self.number}@{line.host}>;tag=f{call}",
+            f"To: <sip:soak@{line.host}>" + (f";tag={self.to_tag}" if self.to_tag else ""),
+            f"Call-ID: {call}-{line.sip_port}",
+            f"CSeq: {cseq} {method}",
+            "Max-Forwards: 70",
+            f"Contact: <sip:soak{self.number}@{line.host}:{line.sip_port}>",
+            *(["Content-Type: application/sdp"] if body else []),
+            f"Content-Length: {len(body)}",
+        ]
+        return ("\r\n".join([*lines, "", ""]) + body).encode()
+
+    def _answer(self, request: str) -> None:
+        kept = [line for line in request.split("\r\n") if line.lower().startswith(("via:", "from:", "to:", "call-id:", "cseq:"))]
+        self.outbox.append("\r\n".join(["SIP/2.0 200 OK", *kept, "Content-Length: 0", "", ""]).encode())
+
+    def _offer(self) -> str:
+        host, codec, number = self.line.host, self.codec, self.payload_type
+        session = ("v=0", f"o=soak {self.calls} 1 IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0")
+        media = (f"m=audio {self.rtp_port} RTP/AVP {number}", f"a=rtpmap:{number} {codec}/8000")
+        return "".join(f"{line}\r\n" for line in (*session, *media))
+
+    # ---- RTP --------------------------------------------------------------------------------------------------------
+
+    def next_packet(self) -> bytes:
+        """The packet of this tick of 20 ms."""
+        payload = self.payloads[self.payload_type][self.sent % (RATE_HZ // SAMPLES)]
+        header = bytes((0x80, self.payload_type | (0x80 if self.sent == 0 else 0)))
+        header += self.seq.to_bytes(2, "big") + self.timestamp.to_bytes(4, "big") + self.ssrc.to_bytes(4, "big")
+        self.sent, self.seq, self.timestamp = self.sent + 1, self.seq + 1 & 0xFFFF, self.timestamp + SAMPLES & 0xFFFFFFFF
+        return header + payload
+
+    def receive_rtp(self, packet: bytes, now_ns: int) -> None:
+        if self.last_rx_ns and self.state is State.UP:
+            self.longest_gap_ns = max(self.longest_gap_ns, now_ns - self.last_rx_ns)
+        self.last_rx_ns = now_ns
+        if packet[1] & 0x7F == self.payload_type:
+            self.heard += packet[12:]
+            del self.heard[:-RATE_HZ]
+
+    def take_second(self) -> npt.NDArray[np.int16] | None:
+        """What was heard in the last second, once there is one."""
+        if self.state is not State.UP or len(self.heard) < RATE_HZ:
+            return None
+        pcm = g711.decode(0 if self.payload_type == 0 else 1, bytes(self.heard))
+        self.heard.clear()
+        return pcm
+
+
+def _payloads(payload_type: int, pcm: npt.NDArray[np.int16]) -> list[bytes]:
+    octets = g711.encode(0 if payload_type == 0 else 1, pcm)
+    return [octets[start : start + SAMPLES] for start in range(0, RATE_HZ, SAMPLES)]
+
+
+def reason_of(bye: str) -> str:
+    found = re.search(r'(?im)^reason:.*text="([^"]*)"', bye)
+    return f"BYE: {found[1] if found else 'no reason'}"
+
+
+def judge(seconds: npt.NDArray[np.int16], pitches_hz: npt.NDArray[np.int64]) -> list[tuple[Verdict, int]]:
+    """What each row of (n, 8000) samples sounded like to whoever sent `pitches_hz`; and the loudest pitch, in Hz.
+
+    FOREIGN needs the power of another caller's tone to be more than that of all else: a gap or a restart makes a click, not a tone.
+    """
+    spectrum = np.abs(np.fft.rfft(seconds * np.hanning(RATE_HZ), axis=1)) ** 2
+    spectrum[:, : LOWEST_HZ - STEP_HZ // 2] = 0
+    total, full = spectrum.sum(axis=1), (AMPLITUDE * RATE_HZ / 4) ** 2
+    loudest = spectrum.argmax(axis=1)
+    found = []
+    for row, pitch in enumerate(pitches_hz):
+        near = [float(spectrum[row, hz - 3 : hz + 4].sum()) for hz in (int(pitch), int(loudest[row]))]
+        if total[row] < SILENT_POWER * full:
+            verdict = Verdict.SILENT
+        elif near[0] > 0.5 * total[row]:
+            verdict = Verdict.OWN
+        elif near[1] > 0.5 * total[row] and abs(int(loudest[row]) - int(pitch)) >= STEP_HZ // 2:
+            verdict = Verdict.FOREIGN
+        else:
+            verdict = Verdict.UNCLEAR
+        found.append((verdict, int(loudest[row])))
+    return found

@@ -1,0 +1,112 @@
+"""Prove that nothing leaks, ends or crosses: callers with a tone of their own each, over a network that loses and reorders, while our
+processes are killed. Starts a server of its own; ends with a page that says pass or what went wrong. Exit code 1 if it failed.
+
+    bellframe soak --minutes 2
+    bellframe soak --hours 2 --calls 200 --fault-every 120
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import threading
+import time
+
+from bench.server import OTHER_CORE, Server, running
+from bench.soak import report, watch
+from bench.soak.crowd import MAX_CALLERS, Crowd
+from bench.soak.faults import KINDS, Faults
+
+SAMPLE_S = 2.0
+SETTLE_LIMIT_S = 40.0
+SURVIVED = {"worker", "bridge", "keeper"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hours", type=float, default=0.0)
+    parser.add_argument("--minutes", type=float, default=0.0, help="(default 2)")
+    parser.add_argument("--calls", type=int, default=50, metavar="N", help=f"callers at once, {MAX_CALLERS} at most (default 50)")
+    parser.add_argument("--fault-every", type=float, default=20.0, metavar="S", help="kill a process this often; 0: never (default 20)")
+    parser.add_argument("--faults", default=",".join(sorted(SURVIVED)), metavar="KINDS", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--loss", type=float, default=0.01, help="share of callers' packets that never arrive (default 0.01)")
+    parser.add_argument("--reorder", type=float, default=0.005, help="share that arrives behind the next one (default 0.005)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path("soak.html"), metavar="FILE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    seconds = arguments.hours * 3600 + arguments.minutes * 60 or 120.0
+    kinds = [kind for kind in arguments.faults.split(",") if kind]
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not 1 <= arguments.calls <= MAX_CALLERS:
+        print(f"bellframe soak: faults are {', '.join(KINDS)}; calls from 1 to {MAX_CALLERS}", file=sys.stderr)
+        return 2
+    os.sched_setaffinity(0, {OTHER_CORE})
+    os.environ.setdefault("BELLFRAME_LOG_LEVEL", "WARNING")
+    with running("echo", arguments.calls * 2) as server:
+        outcome = soak(server, arguments, seconds, kinds)
+    is_good = report.write(outcome, arguments.report)
+    for line in report.lines(outcome):
+        print(f"{'good' if line.is_good else 'BAD ':<5} {line.what}: {line.found} (asked: {line.asked})")
+    for text in outcome.figures.foreign[:10]:
+        print(f"      {text}")
+    print(f"{'passed' if is_good else 'failed'}; {arguments.report}")
+    return 0 if is_good else 1
+
+
+def soak(server: Server, arguments: argparse.Namespace, seconds: float, kinds: list[str]) -> report.Outcome:
+    crowd = Crowd(server.host, server.sip_port, arguments.calls, arguments.loss, arguments.reorder, arguments.seed)
+    faults, samples, is_over = Faults(server, kinds), list[watch.Sample](), threading.Event()
+    before = watch.take(server, 0.0)
+    watching = threading.Thread(target=_watch, args=(server, faults, samples, is_over, arguments.fault_every if kinds else 0.0, seconds))
+    watching.start()
+    started = time.monotonic()
+    try:
+        while (left := seconds - (time.monotonic() - started)) > 0:
+            crowd.run(min(left, 5.0))
+            _progress(crowd, faults, seconds - left, seconds)
+        crowd.end(SETTLE_LIMIT_S)
+    finally:
+        is_over.set()
+        watching.join()
+    settled = _settle(server)
+    crowd.close()
+    return report.Outcome(
+        seconds, samples, crowd.figures, faults.events, before.descriptors, watch.take(server, 0.0).descriptors,
+        *settled, SURVIVED,
+    )  # fmt: skip
+
+
+def _watch(
+    server: Server, faults: Faults, samples: list[watch.Sample], is_over: threading.Event, every_s: float, seconds: float
+) -> None:
+    """Beside the callers: samples, and the kills, none in the last seconds so that all calls end in peace."""
+    started = time.monotonic()
+    next_fault = every_s or float("inf")
+    while not is_over.wait(SAMPLE_S):
+        passed = time.monotonic() - started
+        samples.append(watch.take(server, passed))
+        if next_fault <= passed < seconds - 5:
+            next_fault += every_s
+            faults.strike()
+
+
+def _settle(server: Server) -> tuple[int, int]:
+    """Calls and rows that are left when everybody has hung up, at the latest after the limit."""
+    until = time.monotonic() + SETTLE_LIMIT_S
+    while time.monotonic() < until and (server.calls() or server.total("calls_open")):
+        time.sleep(0.5)
+    return len(server.calls()), server.total("calls_open")
+
+
+def _progress(crowd: Crowd, faults: Faults, passed: float, seconds: float) -> None:
+    figures = crowd.figures
+    text = f"{passed / 60:5.1f} of {seconds / 60:.1f} min  {crowd.up} up  {figures.set_up} set up  {figures.finished} finished  "
+    text += f"{figures.ended_early + figures.unanswered} lost  {len(faults.events)} kills  {len(figures.foreign)} foreign"
+    print(text, end="\r" if sys.stdout.isatty() else "\n", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.soak.command", description=__doc__)
+    add_arguments(parser)
+    sys.exit(run(parser.parse_args()))

@@ -1,0 +1,65 @@
+"""What a server holds, over time, and whether it grows: a line through the samples, with the interval it lies in."""
+
+import contextlib
+import math
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.server import Server
+
+WARM_UP_SHARE = 0.3
+"""Of the samples, left out: caches and arenas fill first."""
+T_95 = 2.0
+"""Student's t for 95 % of two sides, from 60 samples on; for fewer it is a little more, which widens the interval."""
+
+
+class Sample(NamedTuple):
+    seconds: float
+    memory_mb: float
+    descriptors: int
+    calls: int
+
+
+class Slope(NamedTuple):
+    """Growth an hour."""
+
+    per_hour: float
+    lowest: float
+    highest: float
+
+    @property
+    def is_growth(self) -> bool:
+        """Zero is not within the interval, from below."""
+        return self.lowest > 0
+
+
+def take(server: Server, seconds: float) -> Sample:
+    descriptors = 0
+    for pid in server.pids():
+        with contextlib.suppress(OSError):
+            descriptors += len(os.listdir(pathlib.Path(f"/proc/{pid}/fd")))
+    return Sample(seconds, sum(server.memory_mb().values()), descriptors, server.total("calls_open"))
+
+
+def slope(seconds: list[float], values: list[float]) -> Slope:
+    """Least squares over what follows the warm-up, with a 95 % interval that allows for neighbours being alike.
+
+    Memory wanders, so samples are not independent: the interval is widened by the residuals' correlation with their predecessors
+    (effective sample size, as for a first-order autoregressive process).
+    """
+    first = int(len(values) * WARM_UP_SHARE)
+    x, y = np.array(seconds[first:]) / 3600, np.array(values[first:], float)
+    if len(x) < 4 or float(np.ptp(x)) == 0:
+        return Slope(0.0, -math.inf, math.inf)
+    centred = x - x.mean()
+    gradient = float((centred * y).sum() / (centred**2).sum())
+    residuals = y - y.mean() - gradient * centred
+    variance = float((residuals**2).sum())
+    alike = float((residuals[1:] * residuals[:-1]).sum() / variance) if variance else 0.0
+    alike = min(0.95, max(0.0, alike))
+    freedom = max(1.0, (len(x) - 2) * (1 - alike) / (1 + alike))
+    error = math.sqrt(variance / freedom / float((centred**2).sum()))
+    return Slope(gradient, gradient - T_95 * error, gradient + T_95 * error)

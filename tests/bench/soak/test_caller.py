@@ -1,0 +1,68 @@
+"""The callers of the soak: they know their own tone, another's, silence, and a call that is cut."""
+
+import numpy as np
+import pytest
+
+from bench.soak.caller import AMPLITUDE, RATE_HZ, SECOND, Caller, Figures, Line, State, Verdict, judge
+
+LINE = Line("127.0.0.1", 5080, 5060)
+ANSWER = "SIP/2.0 200 OK\r\nTo: <sip:soak@h>;tag=x\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def tone(pitch_hz: float, amplitude: float = AMPLITUDE) -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
+    return np.asarray(amplitude * np.sin(2 * np.pi * pitch_hz * np.arange(RATE_HZ) / RATE_HZ), np.int16)
+
+
+def caller() -> Caller:
+    one = Caller(3, LINE, 9000, Figures(), seed=1)
+    one.start(0, seconds=10)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("heard", "verdict"),
+    [(tone(600), Verdict.OWN), (tone(612), Verdict.FOREIGN), (tone(600, 20), Verdict.SILENT), (np.zeros(RATE_HZ, np.int16), Verdict.SILENT)],
+)
+def test_a_second_is_judged(heard: "np.ndarray[tuple[int], np.dtype[np.int16]]", verdict: Verdict) -> None:
+    assert judge(heard[None], np.array([600]))[0][0] is verdict
+
+
+def test_a_click_in_the_own_tone_is_no_other_caller() -> None:
+    heard = tone(600)
+    heard[3000:3400] = 0
+    assert judge(heard[None], np.array([600]))[0][0] is Verdict.OWN
+
+
+def test_a_call_from_invite_to_bye() -> None:
+    one = caller()
+    assert one.outbox.pop().startswith(b"INVITE sip:soak@127.0.0.1:5060")
+    one.receive_sip(ANSWER, 1)
+    assert one.state is State.UP and one.target == 4000 and one.outbox.pop().startswith(b"ACK ")
+    one.expire(10 * SECOND)
+    assert one.outbox.pop().startswith(b"BYE ")
+    one.receive_sip("SIP/2.0 200 OK\r\nCSeq: 2 BYE\r\n\r\n", 11 * SECOND)
+    assert one.state is State.IDLE and one.figures.finished == 1 and one.figures.causes == {}
+
+
+def test_what_is_not_answered_is_repeated_and_then_counted() -> None:
+    one = caller()
+    one.outbox.clear()
+    for tenth in range(330):
+        one.expire(tenth * SECOND // 10)
+    assert len(one.outbox) == 63 and one.figures.unanswered == 1 and one.figures.causes == {"no answer to INVITE": 1}
+
+
+def test_a_call_that_the_server_ends_says_why() -> None:
+    one = caller()
+    one.receive_sip(ANSWER, 1)
+    one.receive_sip('BYE sip:x SIP/2.0\r\nCSeq: 1 BYE\r\nReason: Q.850;cause=41;text="the bridge is away"\r\n\r\n', 2)
+    assert one.figures.ended_early == 1 and one.figures.causes == {"BYE: the bridge is away": 1}
+    assert one.outbox[-1].startswith(b"SIP/2.0 200 OK\r\nCSeq: 1 BYE")
+
+
+def test_packets_go_on_where_the_last_one_ended() -> None:
+    one = caller()
+    one.receive_sip(ANSWER, 1)
+    first, second = one.next_packet(), one.next_packet()
+    assert len(first) == 172 and first[1] & 0x80 and not second[1] & 0x80
+    assert int.from_bytes(second[2:4], "big") - int.from_bytes(first[2:4], "big") & 0xFFFF == 1
