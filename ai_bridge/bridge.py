@@ -23,7 +23,7 @@ from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
 from ai_bridge.speech import SpeechQueue
 from control_plane.channel import Channel
 from control_plane.errors import BellframeError, ConfigurationError
-from control_plane.messages import AgentFailed, AgentStarted, Alive, Message, PressKeys, StartAgent, StopAgent
+from control_plane.messages import AgentFailed, AgentStarted, Alive, HoldEnded, Message, PressKeys, StartAgent, StopAgent, TransferEnded
 from shm import doorbell, ring
 from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FRAME_MS, GENERATION, HELD, MARK_PLAYED, TURN_ENDED, Rings
 
@@ -165,6 +165,8 @@ class Bridge:
         for message in self.channel.receive():
             if isinstance(message, StartAgent):
                 self._start_agent(message)
+            elif isinstance(message, HoldEnded | TransferEnded) and message.call_id in self.calls:
+                self.calls[message.call_id].settle(message)
             elif isinstance(message, StopAgent) and message.call_id in self.calls:
                 self._take()  # what the caller said before the end is heard
                 self._end(self.calls[message.call_id], message.cause)

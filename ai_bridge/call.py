@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from ai_bridge.frame import Pcm
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
 from ai_bridge.speech import SpeechQueue, SpeechStream, as_pcm16
-from control_plane.messages import HangUp, Message, Noted, StartAgent
+from control_plane.messages import HangUp, HoldCall, HoldEnded, Message, Noted, StartAgent, Transfer, TransferEnded
 from shm import ring
 from shm.layout import FRAME_MS, PAUSED
 
@@ -22,6 +22,19 @@ class Listener(Protocol):
     """Whoever takes a call's events in order: a task for one call, or for all calls of a batch agent."""
 
     def post(self, call: "Call", handler: str, *values: object) -> None: ...
+
+
+class Outcome(NamedTuple):
+    """Of a hold or a transfer. True where the far end did it; else the call goes on as it was."""
+
+    was_accepted: bool
+    status: int
+    """SIP's: 200, 603, ..."""
+    why: str
+    """In plain words, for the log."""
+
+    def __bool__(self) -> bool:
+        return self.was_accepted
 
 
 class Call:
@@ -49,6 +62,8 @@ class Call:
         self.frame_samples = sample_rate_hz * FRAME_MS // 1000
         self.is_held = False
         """The far end has put us on hold."""
+        self.is_holding = False
+        """We have put the far end on hold."""
         self.has_ended = False
         self.cause = ""
         """Why it ended."""
@@ -60,6 +75,7 @@ class Call:
         self.listener: Listener | None = None
         self._send = send
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._awaited: dict[str, list[asyncio.Future[Outcome]]] = {}
         self.on_task_failed: Callable[[Call, str, BaseException], None] | None = None
         self.on_hand_over: Callable[[Call, str], None] | None = None
 
@@ -158,6 +174,42 @@ class Call:
         if not self.has_ended and self.on_hand_over is not None:
             self.on_hand_over(self, agent)
 
+    async def hold(self) -> Outcome:
+        """Put the far end on hold: nothing of it is heard, and what the agent says it may hear, such as music."""
+        return await self._ask("hold", HoldCall(self.call_id, True))
+
+    async def unhold(self) -> Outcome:
+        """Take the far end back."""
+        return await self._ask("unhold", HoldCall(self.call_id, False))
+
+    async def transfer(self, to: str = "", *, with_call: str = "") -> Outcome:
+        """Send the far end elsewhere, and wait for what becomes of it: phones ring for long, so `spawn` it if there is more to do.
+
+        `to`: a SIP URI or a number. `with_call`: the id of another call instead, whose far end it is joined with. After
+        success the call ends; otherwise it goes on as it was.
+        """
+        return await self._ask("transfer", Transfer(self.call_id, to, with_call))
+
+    async def _ask(self, what: str, order: Message) -> Outcome:
+        if self.has_ended:
+            return Outcome(False, 481, "the call has ended")
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(what, []).append(answer)
+        self._send(order)
+        return await answer
+
+    def settle(self, outcome: HoldEnded | TransferEnded) -> None:
+        """The front tells what became of a hold or a transfer, whoever asked for it."""
+        what = "transfer" if isinstance(outcome, TransferEnded) else "hold" if outcome.is_held else "unhold"
+        if isinstance(outcome, HoldEnded) and outcome.was_accepted:
+            self.is_holding = outcome.is_held
+        self._settle(what, Outcome(outcome.was_accepted, outcome.status, outcome.why))
+
+    def _settle(self, what: str, outcome: Outcome) -> None:
+        for answer in self._awaited.pop(what, ()):
+            if not answer.done():
+                answer.set_result(outcome)
+
     def note(self, kind: str, text: str, **values: float) -> None:
         """Tell whoever watches this call: what was understood, what is said, how long something took."""
         numbers = {name: float(value) for name, value in values.items()}  # numpy's floats are not msgpack's
@@ -185,6 +237,8 @@ class Call:
         """The call is over: settle what is awaited, end what runs beside the handlers."""
         self.has_ended, self.cause = True, cause
         self.speech.close()
+        for what in list(self._awaited):
+            self._settle(what, Outcome(False, 481, f"the call has ended: {cause}"))
         for task in self._tasks:
             task.cancel()
 

@@ -6,7 +6,8 @@ import pathlib
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -16,7 +17,7 @@ import zmq
 from control_plane.channel import Channel
 from control_plane.config import Config
 from control_plane.errors import BellframeError
-from control_plane.messages import Failed, Message
+from control_plane.messages import CallChanged, Failed, HoldCall, HoldEnded, Message, Noted, Transfer, TransferEnded, Watch
 from control_plane.secret import Secret
 
 ANSWER_LIMIT_MS = 2_000
@@ -78,6 +79,30 @@ def ask(directory: pathlib.Path, question: Message) -> Message:
     if isinstance(answer, Failed):
         raise CommandFailed(answer.why)
     return answer
+
+
+def order(directory: pathlib.Path, order: HoldCall | Transfer, limit_s: float, show: Callable[[str], None]) -> HoldEnded | TransferEnded:
+    """What became of it; `show` gets what happens meanwhile. Raises CommandFailed if it is refused, or if the call ends instead."""
+    deadline = time.monotonic() + limit_s
+    with connection(directory) as channel:
+        channel.send(Watch(call_id=order.call_id))
+        channel.send(order)
+        while (left_s := deadline - time.monotonic()) > 0:
+            if channel.socket.poll(round(left_s * 1000)):
+                for message in channel.receive():
+                    if isinstance(message, HoldEnded | TransferEnded) and message.call_id == order.call_id:
+                        return message
+                    _look(message, show)
+    raise CommandFailed(f"no word of what became of it for {limit_s:g} s; `bellframe call show {order.call_id}` shows how the call is")
+
+
+def _look(message: Message, show: Callable[[str], None]) -> None:
+    if isinstance(message, Failed):
+        raise CommandFailed(message.why)
+    if isinstance(message, CallChanged) and message.call.state == "ended":
+        raise CommandFailed(f"the call has ended: {message.call.cause}")
+    if isinstance(message, Noted) and message.kind == "transfer":
+        show(message.text)
 
 
 def plain(value: object) -> object:

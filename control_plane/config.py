@@ -39,6 +39,9 @@ class Sip(Section):
     """How long calls may finish after SIGTERM. Then they are ended with BYE."""
     max_calls_per_second: float = 200.0
     """Set-ups accepted; above it 503 with Retry-After. Protects the calls that are up."""
+    session_expires_seconds: int = 1800
+    """Session timers (RFC 4028): either end shows that it is there by refreshing this often, and a call that is not refreshed ends.
+    Shorter finds a far end that was lost sooner, and costs a message each time. 0: none."""
 
 
 class Media(Section):
@@ -126,6 +129,7 @@ DAY_S = 86_400
 LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what to write
     ("sip.drain_seconds",             0,      DAY_S,  "0 ends calls at once"),
     ("sip.max_calls_per_second",      0.1,    100_000, "sip.allow = [] takes no calls at all"),
+    ("sip.session_expires_seconds",   0,      DAY_S,  "0 is no session timers; else 90 at least, and 1800 is usual"),
     ("media.workers",                 0,      1024,   "0 is one for each core, but one core is left for the rest"),
     ("media.silent_seconds_at_start", 1,      DAY_S,  "30 gives a far end time to begin"),
     ("media.silent_seconds",          1,      DAY_S,  "60 outlasts the pauses of carriers"),
@@ -182,6 +186,8 @@ def check(config: Config) -> Config:
         value = operator.attrgetter(setting)(config)
         if not low <= value <= high:  # nor is nan
             raise ConfigurationError(f"{setting}: {value} is not from {low} to {high}; {remedy}")
+    if 0 < config.sip.session_expires_seconds < 90:  # RFC 4028 5
+        raise ConfigurationError("sip.session_expires_seconds: below 90 far ends refuse the call; 1800 is usual, 0 is no session timers")
     config.cores()
     if config.sip.public_address:
         try:

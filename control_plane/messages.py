@@ -99,6 +99,13 @@ class CloseMedia(Message):
     call_id: str
 
 
+class TakeKey(Message):
+    """Command: a key that came by SIP INFO. The worker puts it where it stands in what the caller says, once, however else it comes."""
+
+    call_id: str
+    key: str
+
+
 # ---- worker -> front ------------------------------------------------------------------------------------
 
 
@@ -170,6 +177,16 @@ class TransferEnded(Message):
     why: str = ""
 
 
+class HoldEnded(Message):
+    """Event: what became of a HoldCall. `is_held`: what was asked. Not accepted: the call is as it was before."""
+
+    call_id: str
+    is_held: bool
+    was_accepted: bool
+    status: int
+    why: str = ""
+
+
 # ---- bridge -> front ------------------------------------------------------------------------------------
 
 
@@ -222,12 +239,14 @@ class Transfer(Message):
     """Command: send the far end elsewhere (REFER). What becomes of it is told with TransferEnded; the call goes on until then."""
 
     call_id: str
-    to: str
+    to: str = ""
     """A SIP URI, or a number that the call's trunk completes."""
+    with_call: str = ""
+    """Attended: another call of ours, whose far end it is joined with (REFER with Replaces). Then `to` is left empty."""
 
 
 class HoldCall(Message):
-    """Command: put the far end on hold, or take it back, by a re-INVITE of ours."""
+    """Command: put the far end on hold, or take it back, by a re-INVITE of ours. What becomes of it is told with HoldEnded."""
 
     call_id: str
     is_held: bool
@@ -419,6 +438,7 @@ Anything = (
     | OpenMedia
     | UpdateMedia
     | CloseMedia
+    | TakeKey
     | MediaOpened
     | MediaRefused
     | MediaUpdated
@@ -438,6 +458,7 @@ Anything = (
     | HoldCall
     | PressKeys
     | TransferEnded
+    | HoldEnded
     | Originate
     | Drain
     | Watch

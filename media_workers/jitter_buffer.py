@@ -288,7 +288,8 @@ def _deliver(worker, row, now_ns):
     payload_type, timestamp = own["at_hand"]["payload_type"], own["at_hand"]["timestamp"]
     if payload_type == call["dtmf_payload_type"]:
         key = telephone_event.take_key(call["key_press"], packet, start, size, timestamp, call["rtp_clock_hz"])
-        if key != telephone_event.NO_KEY:
+        is_key = key != telephone_event.NO_KEY
+        if is_key and telephone_event.is_news(call["key_press"], call["key_press"]["event"], telephone_event.BY_RTP, now_ns):
             _publish_key(worker, row, key, timestamp, now_ns)
         return
     if payload_type == call["comfort_noise_payload_type"]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs, source, srtp, voice_activity
+from media_workers import codecs, source, srtp, telephone_event, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
@@ -95,6 +95,16 @@ class Rows:
         if call["may_receive"] and not could_receive:
             call["rx"]["is_started"] = 0  # what was sent meanwhile was not lost: the stream begins anew
         return row
+
+    def take_key(self, call_id: str, key: str, now_ns: int) -> bool:
+        """A key that came by SIP INFO, in its place among what was heard so far. False: it is told already, or there is no such call."""
+        row = self.find(call_id)
+        event = telephone_event.KEYS.tobytes().find(key.encode()) if len(key) == 1 else -1
+        if row is None or event < 0 or not telephone_event.is_news(self.calls[row]["key_press"], event, telephone_event.BY_INFO, now_ns):
+            return False
+        self._tell(row, layout.DTMF, ord(key), now_ns)
+        self.worker.shown[row]["counters"][CALL_COLUMN["keys_received"]] += 1
+        return True
 
     def close(self, call_id: str, now_ns: int) -> dict[str, int] | None:
         """End a call's media; its counters. None: no such call, or closed before."""

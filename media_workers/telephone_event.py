@@ -23,7 +23,21 @@ VOLUME = 10  # -10 dBm0 (2.3.2): where receivers expect a telephone's keys
 LONGEST_SEGMENT_TICKS = 0xFFFF
 """RFC 4733 2.5.1.3: a press longer than this goes on in a segment whose timestamp is so much later."""
 
-KEY_PRESS = np.dtype([("is_known", "i8"), ("rtp_timestamp", "i8"), ("event", "i8"), ("duration", "i8"), ("has_ended", "i8")])
+BY_RTP, BY_INFO = 0, 1
+PAIR_NS = 2_000_000_000
+"""A press that comes both ways, as RTP events and by SIP INFO, comes the second time within this."""
+
+KEY_PRESS = np.dtype(
+    [
+        ("is_known", "i8"),
+        ("rtp_timestamp", "i8"),
+        ("event", "i8"),
+        ("duration", "i8"),
+        ("has_ended", "i8"),
+        ("unpaired", "i8", (2, 16)),  # by way and key: presses told that have not come the other way
+        ("told_ns", "i8", (2, 16)),
+    ]
+)
 
 
 @njit
@@ -68,3 +82,16 @@ def write(packet, start, key, is_end, duration):
     packet[start + 1] = (END_BIT if is_end else 0) | VOLUME
     write_u16(packet, start + 2, min(duration, LONGEST_SEGMENT_TICKS))
     return PAYLOAD_BYTES
+def is_news(press, event, way, now_ns):
+    """Whether to tell this press. False: it was told when it came the other way; far ends send both, and INFO is the slower one."""
+    if event >= KEYS.size:
+        return False
+    other = BY_INFO - way
+    if press["unpaired"][other, event] > 0 and now_ns - press["told_ns"][other, event] < PAIR_NS:
+        press["unpaired"][other, event] -= 1
+        return False
+    if now_ns - press["told_ns"][way, event] >= PAIR_NS:
+        press["unpaired"][way, event] = 0
+    press["unpaired"][way, event] += 1
+    press["told_ns"][way, event] = now_ns
+    return True

@@ -26,6 +26,7 @@ from control_plane.messages import (
     MediaUpdated,
     Message,
     OpenMedia,
+    TakeKey,
     UpdateMedia,
 )
 from media_workers import duty_cycle, sockets
@@ -113,6 +114,8 @@ class MediaWorker:
                     return MediaUpdated(call_id) if row_updated is not None else MediaRefused(call_id, "no such call")
                 except BellframeError as refusal:
                     return MediaRefused(call_id, str(refusal))
+            case TakeKey(call_id=call_id, key=key):
+                self.rows.take_key(call_id, key, now_ns)
             case CloseMedia(call_id=call_id):
                 return MediaClosed(call_id, self.rows.close(call_id, now_ns) or {})
         return None

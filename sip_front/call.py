@@ -12,11 +12,14 @@ import logging
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+import msgspec
+
 from control_plane.errors import BellframeError
 from control_plane.logs import clean
 from control_plane.messages import (
     CallFacts,
     CloseMedia,
+    Direction,
     MediaDescription,
     MediaOpened,
     Message,
@@ -26,13 +29,15 @@ from control_plane.messages import (
     UpdateMedia,
 )
 from sip_front.outcome import outcome_of
-from sip_front.session import NORMAL_CLEARING, TEMPORARY_FAILURE, Session
+from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE
+from sip_front.session import Session
 
 log = logging.getLogger("calls")
 MS, SECOND = 1_000_000, 1_000_000_000
 RESEND_NS, SLOW_RESEND_NS = 250 * MS, 2 * SECOND
 QUICK_NS = 5 * SECOND  # a process that is replaced is back by then; what stays away longer is asked more slowly
 WORKER_LIMIT_NS, BRIDGE_LIMIT_NS, RING_LIMIT_NS, CLOSE_LIMIT_NS = 2 * SECOND, 5 * SECOND, 120 * SECOND, 10 * SECOND
+MAX_AGENT_DEATHS, AGENT_DEATHS_NS = 3, 60 * SECOND  # a call that ends its agent's process again and again ends the other calls' agents, too
 AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a caller does not wait much longer
 
 
@@ -43,7 +48,7 @@ class State(enum.Enum):
 class Cause(enum.Enum):
     MEDIA_OPENED, MEDIA_REFUSED, MEDIA_CLOSED, AGENT_STARTED, AGENT_LOST = range(5)
     FAR_END_ANSWERED, CONFIRMED, MEDIA_CHANGED, FAR_END_ENDED = range(5, 9)
-    HANG_UP, FAILED, STEP_TIMEOUT = range(9, 12)
+    HANG_UP, FAILED, STEP_TIMEOUT, EARLY_MEDIA = range(9, 13)
 
 
 class Desk(Protocol):
@@ -75,6 +80,8 @@ class Call:
         self.media: MediaDescription
         self.opened: MediaOpened | None = None
         self.has_agent = False
+        self.agent_deaths: list[int] = []
+        """When its bridge was replaced, lately."""
         self.has_tried_another = False
         self.worker_command: Message | None = None
         self.bridge_command: Message | None = None
@@ -206,14 +213,23 @@ def start_agent(call: Call, now_ns: int) -> None:
     _order_agent(call, now_ns, resumed=False)
 
 
+def count_death(call: Call, now_ns: int) -> None:
+    call.agent_deaths = [then_ns for then_ns in call.agent_deaths if now_ns - then_ns < AGENT_DEATHS_NS] + [now_ns]
+    if len(call.agent_deaths) >= MAX_AGENT_DEATHS:
+        times = f"{len(call.agent_deaths)} times within {AGENT_DEATHS_NS // SECOND} s"
+        call.fail(f"the process of its agent {call.agent} died {times}; look into the log of bridge {call.bridge}", now_ns, 500)
+
+
 def resume_agent(call: Call, now_ns: int) -> None:
     """Another process under the same index: it knows nothing of this call."""
+    if call.state is CLOSING:
+        return  # it died too often
     call.step_deadline_ns = now_ns + AGENT_AWAY_LIMIT_NS
     _order_agent(call, now_ns, resumed=True)
 
 
 def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
-    if call.opened is None:
+    if call.opened is None or call.state is CLOSING:
         return
     call.order_bridge(
         StartAgent(
@@ -253,8 +269,22 @@ def dial(call: Call, now_ns: int) -> None:
     call.desk.dial(call, now_ns)
 
 
-def update_media(call: Call, now_ns: int) -> None:
+def note_answer(call: Call, _now_ns: int) -> None:
     call.was_answered = True
+
+
+def open_early_media(call: Call, now_ns: int) -> None:
+    """Before the answer: the way is opened by what we send. What rings is not kept for the agent, which speaks to people."""
+    direction: Direction = "sendonly" if call.media.direction in ("sendrecv", "sendonly") else "inactive"
+    call.order_worker(UpdateMedia(call.call_id, msgspec.structs.replace(call.media, direction=direction)), now_ns)
+
+
+def forgo_early_media(call: Call, _now_ns: int) -> None:
+    log.warning("no early media: the worker %s", call.refusal, extra={"call_id": call.call_id})
+    call.refusal, call.worker_command = "", None
+
+
+def update_media(call: Call, now_ns: int) -> None:
     call.order_worker(UpdateMedia(call.call_id, call.media), now_ns)
 
 
@@ -337,22 +367,26 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (OPENING, Cause.MEDIA_REFUSED): (OPENING, (try_another_worker,)),
     (OPENING, Cause.STEP_TIMEOUT): (OPENING, (try_another_worker,)),
     (STARTING, Cause.AGENT_STARTED): (ANSWERED, (agent_is_there, answer)),
-    (STARTING, Cause.AGENT_LOST): (STARTING, (start_agent,)),
+    (STARTING, Cause.AGENT_LOST): (STARTING, (count_death, start_agent)),
+    (STARTING, Cause.MEDIA_CHANGED): (STARTING, (update_media,)),
+    (STARTING, Cause.MEDIA_REFUSED): (STARTING, (lost_media,)),
     (STARTING, Cause.STEP_TIMEOUT): (STARTING, (bridge_timed_out,)),
     (ANSWERED, Cause.CONFIRMED): (UP, ()),
     (ANSWERED, Cause.MEDIA_CHANGED): (ANSWERED, (update_media,)),
     (ANSWERED, Cause.AGENT_STARTED): (ANSWERED, (agent_is_there,)),
-    (ANSWERED, Cause.AGENT_LOST): (ANSWERED, (resume_agent,)),
+    (ANSWERED, Cause.AGENT_LOST): (ANSWERED, (count_death, resume_agent)),
     (ANSWERED, Cause.STEP_TIMEOUT): (ANSWERED, (agent_stays_away,)),
     (ANSWERED, Cause.MEDIA_REFUSED): (ANSWERED, (lost_media,)),
     # we call
     (PREPARING, Cause.MEDIA_OPENED): (CALLING, (dial,)),
     (PREPARING, Cause.MEDIA_REFUSED): (PREPARING, (try_another_worker,)),
     (PREPARING, Cause.STEP_TIMEOUT): (PREPARING, (try_another_worker,)),
-    (CALLING, Cause.FAR_END_ANSWERED): (JOINING, (update_media, start_agent)),
+    (CALLING, Cause.EARLY_MEDIA): (CALLING, (open_early_media,)),
+    (CALLING, Cause.MEDIA_REFUSED): (CALLING, (forgo_early_media,)),
+    (CALLING, Cause.FAR_END_ANSWERED): (JOINING, (note_answer, update_media, start_agent)),
     (CALLING, Cause.STEP_TIMEOUT): (CALLING, (ring_timed_out,)),
     (JOINING, Cause.AGENT_STARTED): (UP, (agent_is_there,)),
-    (JOINING, Cause.AGENT_LOST): (JOINING, (start_agent,)),
+    (JOINING, Cause.AGENT_LOST): (JOINING, (count_death, start_agent)),
     (JOINING, Cause.STEP_TIMEOUT): (JOINING, (bridge_timed_out,)),
     (JOINING, Cause.MEDIA_CHANGED): (JOINING, (update_media,)),
     (JOINING, Cause.MEDIA_REFUSED): (JOINING, (lost_media,)),
@@ -360,7 +394,7 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (UP, Cause.MEDIA_CHANGED): (UP, (update_media,)),
     (UP, Cause.MEDIA_REFUSED): (UP, (lost_media,)),
     (UP, Cause.AGENT_STARTED): (UP, (agent_is_there,)),
-    (UP, Cause.AGENT_LOST): (UP, (resume_agent,)),
+    (UP, Cause.AGENT_LOST): (UP, (count_death, resume_agent)),
     (UP, Cause.STEP_TIMEOUT): (UP, (agent_stays_away,)),
     (CLOSING, Cause.MEDIA_CLOSED): (ENDED, (settle,)),
     (CLOSING, Cause.STEP_TIMEOUT): (ENDED, (give_up_closing, settle)),

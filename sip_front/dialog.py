@@ -44,7 +44,7 @@ class Dialog:
             remote_target=contact.uri if contact else request.uri,
             routes=response.headers.get_all("Record-Route")[::-1],
         )
-        dialog.local_cseq = request.cseq[0]
+        dialog.local_cseq = response.cseq[0]
         return dialog
 
     @property

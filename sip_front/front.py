@@ -31,6 +31,7 @@ from control_plane.messages import (
     Noted,
     Originate,
     SipTraced,
+    TakeKey,
     UpdateMedia,
 )
 from sip_front.admission import Admission
@@ -40,9 +41,12 @@ from sip_front.figures import FrontFigures
 from sip_front.message import Request
 from sip_front.negotiation import warning
 from sip_front.operators import Operators
+from sip_front.orders import Orders
 from sip_front.peers import Peer, Peers, Role
+from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.routing import Chosen, Routing
-from sip_front.session import NORMAL_UNSPECIFIED, Event, Session
+from sip_front.session import Session
+from sip_front.session_state import Event
 from sip_front.transport import Address, PlaceTowards, address_of
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
@@ -51,7 +55,9 @@ from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("front")
 TICK_NS = 1_000_000_000
+CAUSES = {"answered": Cause.FAR_END_ANSWERED, "early": Cause.EARLY_MEDIA}
 WORKER_AWAY_LIMIT_NS, BRIDGE_AWAY_LIMIT_NS = 15_000_000_000, 30_000_000_000
+DRAINING = "this server is draining and makes no new calls"
 MAX_CALL_ID = 40  # octets that a row in shared memory has for it
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
 FORWARDED_HEADERS = ("P-Asserted-Identity", "Diversion", "History-Info", "User-To-User", "Referred-By", "Subject")
@@ -76,6 +82,7 @@ class Front:
         self.routing = Routing(config.routes)
         self.callers = Callers(config.sip, config.trunks, config.users)
         self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, place_towards)
+        self.user_agent.session_expires_s = config.sip.session_expires_seconds
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
@@ -87,7 +94,7 @@ class Front:
         self.calls_total = self.calls_refused = 0
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
-        self.operators = Operators(self)
+        self.operators, self.orders = Operators(self), Orders(self)
         self.lookups: list[Lookup] = []
         self.resolving: dict[str, CallFacts] = {}
         """Calls whose name is being looked up: the same order again is the same call."""
@@ -201,6 +208,7 @@ class Front:
         self.operators.show_call(facts)
         if call.state is State.ENDED:
             self._release(call, "worker")
+            self.orders.forget(call.call_id)
             del self.calls[call.call_id]
             self._remember(facts)
 
@@ -247,15 +255,20 @@ class Front:
                 text = why_not_answered(call.trunk, event)
             call.end(Cause.FAR_END_ENDED, text, now_ns, event.status)
         elif event.kind == "noted":
-            log.warning("%s", event.text, extra={"call_id": call.call_id})
+            if self.admission.is_worth_a_line(event.session.peer.host, f"noted {event.status}", now_ns):
+                log.warning("%s", event.text, extra={"call_id": call.call_id})
         elif event.kind == "ringing":
-            self.operators.show(Noted(call.call_id, now_ns, "ringing", "the far end rings"), call.call_id)
+            self.operators.show(Noted(call.call_id, now_ns, "ringing", clean(event.text, 80)), call.call_id)
             call.note_ringing(now_ns)
+        elif event.kind == "key":
+            self.tell_worker(call.worker, TakeKey(call.call_id, event.text))
+        elif event.kind in self.orders.KINDS:
+            self.orders.settle(call, event, now_ns)
         elif event.kind == "confirmed":
             call.step(Cause.CONFIRMED, now_ns)
         if event.media:
             call.media = event.media
-            call.step(Cause.FAR_END_ANSWERED if event.kind == "answered" else Cause.MEDIA_CHANGED, now_ns)
+            call.step(CAUSES.get(event.kind, Cause.MEDIA_CHANGED), now_ns)
         self.user_agent.deadlines.schedule(call)
 
     def _receive_call(self, session: Session, now_ns: int) -> None:
@@ -331,7 +344,7 @@ class Front:
         if not 0 < len(order.call_id) <= MAX_CALL_ID or not all("!" <= c <= "~" for c in order.call_id):
             return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
         if self.admission.is_draining:
-            return "this server is draining and makes no new calls"
+            return DRAINING
         if order.trunk or not is_direct(order.to):
             return self._originate_by_trunk(order, now_ns)
         try:
@@ -361,6 +374,8 @@ class Front:
     def dial_out(self, order: Originate, uri: Uri, addresses: list[Address], now_ns: int) -> str:
         """`addresses`: one at least; the others are tried in their order if it cannot be reached."""
         self.resolving.pop(order.call_id, None)
+        if self.admission.is_draining:
+            return DRAINING
         session = self.user_agent.call(order.call_id, uri, addresses, order.caller)
         return self._call_out(order, session, uri.number or uri.host, "", now_ns)
 

@@ -4,7 +4,7 @@ import secrets
 
 from control_plane.errors import BellframeError, Misuse
 from control_plane.formats import FORMATS
-from control_plane.messages import MediaDescription, SrtpKeys
+from control_plane.messages import Direction, MediaDescription, SrtpKeys
 from control_plane.srtp_suites import SUITES
 from sip_front import offer_answer, sdes
 from sip_front.sdes import Crypto
@@ -23,10 +23,28 @@ class Negotiation:
         self.formats, self.address, self.allow_loopback, self.srtp = formats, address, allow_loopback, srtp
         self.keys = OwnKeys()
         self.port = 0
+        self.wish: Direction = "sendrecv"
+        """What we want to do, whatever the far end does: less than sendrecv while we hold it."""
+        self.next_wish: Direction = "sendrecv"
+        """As the open offer says."""
         self.session_id = secrets.randbits(31) | 1
         self.local: SessionDescription | None = None
+        self.settled: SessionDescription | None = None
+        """Ours before the offer that is open."""
+        self.offered: SessionDescription | None = None
         self.open_offer: SessionDescription | None = None
         self.agreed: MediaDescription | None = None
+
+    @property
+    def is_holding(self) -> bool:
+        """We put the far end on hold."""
+        return self.wish == "sendonly"
+
+    @property
+    def hold_direction(self) -> Direction:
+        """What we say to hold them: who is held as well lets nothing flow (RFC 3264 8.4)."""
+        hears_us = self.agreed is None or self.agreed.direction in ("sendrecv", "sendonly")
+        return "sendonly" if hears_us else "inactive"
 
     @property
     def is_open(self) -> bool:
@@ -63,22 +81,52 @@ class Negotiation:
             version=1,
             protocol=self._protocol(),
             secrets={} if self.srtp == "off" else self.keys.to_offer(),
+            direction=self.wish,
         )
-        self.local = self.open_offer = offer_answer.renumbered(description, self.local)
+        return self._open(offer_answer.padded(description, self.local), self.wish)
+
+    def repeat(self, direction: Direction | None) -> bytes:
+        """What we said last as an offer, for hold, resume and refresh. `direction` None: as it is, and then the version stays."""
+        if self.local is None:
+            raise Misuse("nothing was said before that could be said again")
+        if direction is None:
+            return self._open(self.local, self.wish)
+        return self._open(offer_answer.directed(self.local, direction), "sendrecv" if direction == "sendrecv" else "sendonly")
+
+    def _open(self, description: SessionDescription, wish: Direction) -> bytes:
+        self.settled, self.next_wish = self.local, wish
+        self.local = self.offered = self.open_offer = offer_answer.renumbered(description, self.local)
         return self.local.encode()
+
+    def reopen(self) -> None:
+        """Our offer has an answer of one phone, and another one of the same fork answers the call."""
+        self.open_offer = self.offered
+
+    def preview_answer(self, answer: bytes) -> MediaDescription:
+        """What an answer that does not count yet would mean (early media, unreliable). The offer stays open. Raises BellframeError."""
+        if self.open_offer is None:
+            raise Misuse("there is no offer to accept an answer to")
+        return self._accept(answer, self.open_offer)
 
     def accept(self, answer: bytes) -> MediaDescription:
         """The far end's answer to our open offer. Raises BellframeError; the offer is closed all the same."""
         if self.open_offer is None:
             raise Misuse("there is no offer to accept an answer to")
         offered, self.open_offer = self.open_offer, None
+        media = self._accept(answer, offered)
+        self._agree(media)
+        self.wish = self.next_wish
+        return media
+
+    def _accept(self, answer: bytes, offered: SessionDescription) -> MediaDescription:
         media = offer_answer.accept(parse_sdp(answer), offered, self.srtp)
         offer_answer.check_remote(media.remote_host, allow_loopback=self.allow_loopback)
-        self._agree(media)
         return media
 
     def withdraw(self) -> None:
-        """The offer was refused: what was agreed before holds."""
+        """The offer was refused: what was agreed before holds, and what was said before is what we say next."""
+        if self.open_offer is not None and self.settled is not None:
+            self.local = offer_answer.renumbered(self.settled, self.local)
         self.open_offer = None
 
     def _ordered(self) -> tuple[str, ...]:
@@ -109,6 +157,7 @@ class Negotiation:
             version=1,
             srtp=self.srtp,
             secret_towards=self.keys.towards,
+            wish=self.wish,
         )
         offer_answer.check_remote(media.remote_host, allow_loopback=self.allow_loopback)
         return description, media

@@ -14,7 +14,7 @@ from control_plane.formats import COMFORT_NOISE, DEFAULT_PTIME_MS, FORMATS, PTIM
 from control_plane.messages import Direction, MediaDescription, SrtpKeys
 from sip_front import sdes
 from sip_front.sdes import Crypto
-from sip_front.sdp import Attribute, Encoding, MediaLine, SessionDescription
+from sip_front.sdp import DIRECTIONS, Attribute, Encoding, MediaLine, SessionDescription
 from sip_front.uri import quoted
 
 PLAIN_RTP, SECURE_RTP = "RTP/AVP", "RTP/SAVP"
@@ -40,12 +40,14 @@ def answer(
     port: int,
     session_id: int,
     version: int,
+    wish: Direction = "sendrecv",
     srtp: str = "off",
     secret_towards: Callable[[Crypto], bytes] = lambda theirs: sdes.new_secret(theirs.suite),
 ) -> tuple[SessionDescription, MediaDescription]:
     """The answer, and what the worker is told. `formats` are names of control_plane.formats in our order of preference;
     the first that the offer has is the only one answered, so that what comes in never changes its encoding on its own.
     `secret_towards` gives our own key and salt for what they send under theirs.
+    `wish` is what we allow to flow: less than sendrecv while we hold them (RFC 6337 5.3).
     Raises NotAcceptable (488), whose text says what was offered and what we have.
     """
     chosen, crypto = _choose(offer, srtp)
@@ -65,7 +67,7 @@ def answer(
         dtmf_payload_type=_find_keys(line, clock),
         comfort_noise_payload_type=_find(line, COMFORT_NOISE, clock),
         fmtp=_fmtp(line, payload_type),
-        direction=MIRRORED[theirs],
+        direction=_combine(MIRRORED[theirs], wish),
         srtp=SrtpKeys(crypto.suite, crypto.secret, secret_towards(crypto)) if crypto else None,
     )
     ours = _our_line(line, media, port)
@@ -136,6 +138,25 @@ def accept(answer: SessionDescription, offered: SessionDescription, srtp: str = 
         direction=_combine(MIRRORED[theirs], offered.direction_of(ours)),
         srtp=_accept_keys(line, ours, srtp),
     )
+
+
+def directed(description: SessionDescription, direction: Direction) -> SessionDescription:
+    """The same with another direction of its audio: hold and resume."""
+    lines = tuple(_directed(line, direction) if line.port else line for line in description.media)
+    return description._replace(media=lines)
+
+
+def _directed(line: MediaLine, direction: Direction) -> MediaLine:
+    attributes = tuple(item for item in line.attributes if item[0] not in DIRECTIONS)
+    return line._replace(attributes=(*attributes, (direction, None)))
+
+
+def padded(new: SessionDescription, previous: SessionDescription | None) -> SessionDescription:
+    """A new offer of one audio line with all the lines that the session ever had, the others refused (RFC 3264 8)."""
+    if previous is None or len(previous.media) == 1:
+        return new
+    place = next((i for i, line in enumerate(previous.media) if line.port), 0)
+    return new._replace(media=tuple(new.media[0] if i == place else _refused(line) for i, line in enumerate(previous.media)))
 
 
 def renumbered(new: SessionDescription, previous: SessionDescription | None) -> SessionDescription:

@@ -15,10 +15,12 @@ from control_plane.messages import (
     GetFigures,
     GetStatus,
     HangUp,
+    HoldCall,
     Message,
     Originate,
     PressKeys,
     Status,
+    Transfer,
     Watch,
 )
 from control_plane.version import version
@@ -60,6 +62,8 @@ class Operators:
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
             case PressKeys():
                 return self._press(message)
+            case HoldCall() | Transfer():
+                return front.orders.receive(identity, message, now_ns)
             case Originate(call_id=call_id):
                 why_not = front.originate(identity, message, now_ns)
                 is_for_now = front.admission.is_draining or why_not.startswith("503")

@@ -13,7 +13,8 @@ from control_plane.messages import Originate, TrunkFacts
 from sip_front.message import Headers, Request, Response
 from sip_front.registration import Cause, Order, Registration
 from sip_front.registration import State as RegistrationState
-from sip_front.session import Session, State
+from sip_front.session import Session
+from sip_front.session_state import State
 from sip_front.transport import Address, address_of
 from sip_front.trunk import ADDRESS_LIFE_NS, Caller, Gateway, Trunk, explain, user_part
 from sip_front.uri import BadUri, Uri, parse_uri

@@ -14,12 +14,16 @@ from typing import NamedTuple
 from control_plane.errors import BellframeError
 from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
+from sip_front.capabilities import ALLOW, SDP, extensions
 from sip_front.deadlines import Deadlines
 from sip_front.digest import Attempt
 from sip_front.figures import FrontFigures
+from sip_front.invitation import Invitation
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
-from sip_front.session import ALLOW, SDP, Event, Session, State, start_incoming
+from sip_front.session import Session, start_incoming
+from sip_front.session_state import Event, State
+from sip_front.session_timer import MIN_SE_S, SessionTimer
 from sip_front.transaction import Cause, ClientTransaction, ServerTransaction, client_key, make_ack, server_key
 from sip_front.transport import TRANSPORTS, Address, PlaceTowards, bracketed
 from sip_front.uri import Uri, quoted
@@ -27,6 +31,7 @@ from sip_front.uri import Uri, quoted
 log = logging.getLogger("sip")
 OnResponse = Callable[[Response | None, int], None]
 NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
+IN_DIALOG_ONLY = ("BYE", "INFO", "UPDATE", "PRACK", "NOTIFY")
 MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
 MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
 NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
@@ -118,6 +123,8 @@ class UserAgent:
     ) -> None:
         self.admission, self.callers, self.formats = admission, callers, formats
         self.place_towards, self.new_call_id = place_towards, new_call_id
+        self.session_expires_s = 1800
+        """0: no session timers."""
         self.deadlines = Deadlines()
         self.served: dict[tuple[str, ...], Served] = {}
         self.sent: dict[tuple[str, str], Sent] = {}
@@ -241,14 +248,17 @@ class UserAgent:
             ("CSeq", "1 INVITE"),
             ("Contact", self.contact(destination, is_secure=session.is_secure)),
             ("Allow", ALLOW),
+            *session.supported(),
+            *session.timer.request_headers(is_first=True),
             ("Content-Type", SDP),
         ]
+        session.invitation = Invitation(session)
         return session
 
     def start(self, session: Session, now_ns: int) -> None:
-        session.invite.body = session.negotiation.offer()
         self.sessions[session.sip_call_id, session.local_tag] = session
-        session.sent_invite = self.request(session.invite, session.peer, session, session.receive_invite_response, now_ns)
+        if session.invitation:
+            session.invitation.send(now_ns)
 
     # ---- from sessions ---------------------------------------------------------------------------------------
 
@@ -324,7 +334,11 @@ class UserAgent:
         return f"<sip:{user}@{place}{parameter}>"
 
     def capabilities(self) -> tuple[tuple[str, str], ...]:
-        return (("Allow", ALLOW), ("Accept", SDP), ("Supported", ""))
+        return (("Allow", ALLOW), ("Accept", SDP), ("Supported", ", ".join(self.extensions)))
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        return extensions(self.session_expires_s)
 
     @property
     def awaited(self) -> int:
@@ -405,7 +419,7 @@ class UserAgent:
             return
         self._trace_received(served.session, "CANCEL", destination)
         self._reply(request, 200, destination, to_tag=served.session.local_tag)
-        served.session.receive_cancel(now_ns)
+        served.session.receive_cancel(request, now_ns)
 
     def _receive_in_dialog(
         self, request: Request, key: tuple[str, ...], tag: str, source: Address, destination: Address, now_ns: int
@@ -436,7 +450,7 @@ class UserAgent:
             refusal = self.admission.is_draining
             headers = (("Retry-After", str(self.admission.drain_seconds)),) if refusal else self.capabilities()
             self._reply(request, 503 if refusal else 200, destination, headers)
-        elif request.method == "BYE" or request.method == "INFO":
+        elif request.method in IN_DIALOG_ONLY:
             self._log_refusal(f"481: {request.method} for a call that we do not have", source, now_ns, is_call=False)
             self._reply(request, 481, destination)
         elif request.method != "INVITE":
@@ -461,6 +475,10 @@ class UserAgent:
             self._log_refusal(refusal.text, source, now_ns)
             self._reply(request, refusal.status, destination, refusal.headers)
             return
+        if SessionTimer(self.session_expires_s).refuses(request):
+            self._log_refusal(f"422: a session interval below {MIN_SE_S} s; it should come again with a longer one", source, now_ns, False)
+            self._reply(request, 422, destination, (("Min-SE", str(MIN_SE_S)),))
+            return
         host = self.place_towards(source).host
         # over a stream the port that it came from is nobody's: the one of the Via is where a new connection would go
         session = Session(self, self.new_call_id(), State.INCOMING, host, destination if source.is_reliable else source)
@@ -477,13 +495,14 @@ class UserAgent:
     def _why_not_understood(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...], str] | None:
         """Require, and bodies (8.2.2.3, 8.2.3): status, headers, reason."""
         required = request.headers.get_all("Require") if "Require" in request.headers else []
-        if required:
-            names = ", ".join(required)
+        missing = [name for name in required if name.lower() not in self.extensions]
+        if missing:
+            names = ", ".join(missing)
             return 420, (("Unsupported", names),), f"420: the caller insists on {quoted(names)}, which we lack; make it optional there"
-        if request.method == "INVITE" and request.body:
+        if request.method in ("INVITE", "UPDATE", "PRACK") and request.body:
             kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
             if kind != SDP or "Content-Encoding" in request.headers:
-                return 415, (("Accept", SDP),), f"415: an INVITE with a body of {quoted(kind or 'no type')}; we read {SDP} only"
+                return 415, (("Accept", SDP),), f"415: an {request.method} with a body of {quoted(kind or 'no type')}; we read {SDP} only"
         return None
 
     # ---- what is refused -------------------------------------------------------------------------------------

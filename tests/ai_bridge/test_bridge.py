@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from ai_bridge import Agent, BatchAgent, Call, Frame, Utterance
-from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, Noted
+from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, HoldCall, HoldEnded, Noted, Transfer, TransferEnded
 from shm.layout import FROM_AI_SLOTS, KEY_GAP, SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import module_with, stage
@@ -426,6 +426,30 @@ def test_what_a_call_tells_the_front(tmp_path):
             assert (noted.kind, noted.text, noted.values) == ("heard", "yes", {"confidence": 0.5})
             assert scene.of(HangUp) == [HangUp(call_id="a", cause="the agent hung up")]
             await scene.until(lambda: scene.of(Alive)[-1].calls == 1)
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_learns_what_became_of_hold_and_transfer(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            await scene.call(f"{module_with(Diary=Diary)}:Diary")
+            call = Diary.of["a"].call
+            held = asyncio.ensure_future(call.hold())
+            await scene.until(lambda: scene.of(HoldCall))
+            assert scene.of(HoldCall) == [HoldCall("a", True)] and not call.is_holding
+            scene.switchboard.send(b"bridge-0", HoldEnded("a", True, True, 200))
+            assert await held and call.is_holding
+            moved = asyncio.ensure_future(call.transfer("sip:desk@x"))
+            await scene.until(lambda: scene.of(Transfer))
+            assert scene.of(Transfer) == [Transfer("a", "sip:desk@x")]
+            scene.switchboard.send(b"bridge-0", TransferEnded("a", False, 486, "486 Busy Here"))
+            outcome = await moved
+            assert not outcome and (outcome.status, outcome.why) == (486, "486 Busy Here")
+            back, moved = asyncio.ensure_future(call.unhold()), asyncio.ensure_future(call.transfer(with_call="b"))
+            await scene.until(lambda: len(scene.of(Transfer)) == 2)
+            scene.stop("a")
+            assert [(await what).status for what in (back, moved)] == [481, 481] and not await call.hold()
 
     asyncio.run(scenario())
 

@@ -12,7 +12,7 @@ from media_workers.call_table import FREE, GROUPS, OPEN, QUIET, make_worker
 from media_workers.rows import QUIET_AT_MOST_NS, Rows
 from shm import counters, layout, ring
 from shm.counters import CALL_COLUMN, WORKER
-from shm.layout import CLOSED, FRAME, GENERATION, HELD
+from shm.layout import CLOSED, DTMF, FRAME, GENERATION, HELD
 from tests.media_workers.call_under_test import MS, SECOND, CallUnderTest, make_views
 
 NOW = 77 * SECOND
@@ -291,3 +291,13 @@ def test_a_worker_that_dies_while_it_opens_leaves_a_whole_call_or_none(at: int, 
     row = successor.open("a", 0, media(), NOW + 5)
     assert rows.worker.rings.words[row, GENERATION] == successor.calls[row]["generation"] > 0
     assert len(successor) == 1 and (not is_known or successor.find("a") == row)
+
+
+def test_a_key_by_sip_info_stands_in_the_ring_once(rows: Rows) -> None:
+    row = rows.open("a", 0, media(), NOW)
+    assert rows.take_key("a", "5", NOW) and rows.take_key("a", "#", NOW + 100 * MS)
+    assert told(rows, row) == [(DTMF, ord("5")), (DTMF, ord("#"))]
+    assert int(rows.worker.shown[row]["counters"][CALL_COLUMN["keys_received"]]) == 2
+    for key in ("", "55", "x", "\u20ac"):
+        assert not rows.take_key("a", key, NOW)
+    assert not rows.take_key("nobody", "5", NOW) and len(told(rows, row)) == 2

@@ -125,3 +125,33 @@ def test_agrees_with_the_reference_on_any_sequence(steps: list[tuple[int, int, i
         timestamp += step
         stream.append(Event(timestamp % 2**32, event, duration, is_end))
     assert told(stream) == reference.keys(stream)
+
+
+# ---- the same press by SIP INFO ----------------------------------------------------------------------------------------
+
+S = 1_000_000_000
+RTP, INFO = telephone_event.BY_RTP, telephone_event.BY_INFO
+
+
+@pytest.mark.parametrize(
+    ("presses", "told"),
+    [
+        ([(FIVE, RTP, 0), (FIVE, INFO, 150)], "R"),
+        ([(FIVE, INFO, 0), (FIVE, RTP, 40)], "I"),
+        ([(FIVE, RTP, 0), (FIVE, INFO, 150), (FIVE, RTP, 300), (FIVE, INFO, 450)], "RR"),
+        ([(FIVE, RTP, 0), (FIVE, RTP, 200), (FIVE, INFO, 250), (FIVE, INFO, 450)], "RR"),
+        ([(FIVE, RTP, 0), (SIX, RTP, 200), (FIVE, INFO, 250), (SIX, INFO, 450)], "RR"),
+        ([(FIVE, INFO, 0), (FIVE, INFO, 300), (SIX, INFO, 600)], "III"),
+        ([(FIVE, RTP, 0), (FIVE, INFO, 2_500)], "RI"),
+        ([(FIVE, RTP, 0), (FIVE, RTP, 2_500), (FIVE, INFO, 2_600), (FIVE, INFO, 2_700)], "RRI"),
+    ],
+    ids=["info second", "info first", "twice", "both late", "two keys", "info only", "two presses", "an old one does not count"],
+)
+def test_a_press_that_comes_both_ways_is_told_once(presses: list[tuple[int, int, int]], told: str) -> None:
+    press = np.zeros(1, KEY_PRESS)[0]
+    found = ["RI"[way] for event, way, at_ms in presses if telephone_event.is_news(press, event, way, 10 * S + at_ms * S // 1000)]
+    assert "".join(found) == told
+
+
+def test_what_is_no_key_is_never_news() -> None:
+    assert not telephone_event.is_news(np.zeros(1, KEY_PRESS)[0], 16, RTP, S)

@@ -4,10 +4,28 @@ import json
 import pathlib
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from control_plane.command import main
-from control_plane.messages import CallFacts, Calls, Done, Failed, GetCall, GetCalls, GetStatus, HangUp, Message, PeerFacts, Status
+from control_plane.messages import (
+    CallChanged,
+    CallFacts,
+    Calls,
+    Done,
+    Failed,
+    GetCall,
+    GetCalls,
+    GetStatus,
+    HangUp,
+    HoldEnded,
+    Message,
+    Noted,
+    PeerFacts,
+    Status,
+    TransferEnded,
+    Watch,
+)
 from tests.control_plane.test_client import Exchange
 
 FROM, TO = "sip:alice@192.0.2.1", "sip:100@192.0.2.9"
@@ -89,3 +107,46 @@ def test_a_call_written_wrongly_says_how_to_write_it(
 ) -> None:
     code, _, error = bellframe(*words)
     assert code == 1 and remedy in error
+
+
+# ---- hold, resume, transfer: what became of it comes later than the answer --------------------------------------------
+
+
+@pytest.fixture
+def orders(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """`orders(outcome, *words)`: the front takes the order, and tells this of it."""
+
+    def run(outcome: list[Message], *words: str) -> tuple[int, str, str]:
+        exchange = Exchange(tmp_path, lambda message: [Done()] if isinstance(message, Watch) else [Done("c-1"), *outcome])
+        try:
+            code = main([*words, "--runtime-dir", str(tmp_path)])
+        finally:
+            exchange.close()
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    yield run
+
+
+@pytest.mark.parametrize(("word", "is_held", "shown"), [("hold", True, "c-1 is on hold\n"), ("resume", False, "c-1 is resumed\n")])
+def test_hold_and_resume_wait_for_the_far_end(
+    orders: Callable[..., tuple[int, str, str]], word: str, is_held: bool, shown: str
+) -> None:
+    assert orders([HoldEnded("other", is_held, False, 488), HoldEnded("c-1", is_held, True, 200)], word, "c-1") == (0, shown, "")
+    code, output, _ = orders([HoldEnded("c-1", is_held, False, 488, "488 Not Acceptable Here")], word, "c-1")
+    assert (code, output) == (1, "c-1 is as it was: the far end answered 488 Not Acceptable Here\n")
+
+
+def test_a_transfer_shows_how_it_fares(orders: Callable[..., tuple[int, str, str]]) -> None:
+    ringing = Noted("c-1", 1, "transfer", "transfer to sip:desk@x: 180 Ringing")
+    code, output, _ = orders([ringing, TransferEnded("c-1", True, 200, "200 OK")], "transfer", "c-1", "sip:desk@x")
+    assert (code, output) == (0, "  transfer to sip:desk@x: 180 Ringing\nc-1 is transferred: 200 OK\n")
+    code, output, _ = orders([TransferEnded("c-1", False, 486, "486 Busy Here")], "transfer", "c-1", "--with", "c-2", "--json")
+    assert code == 1 and json.loads(output)["status"] == 486
+
+
+def test_what_a_transfer_cannot_be(orders: Callable[..., tuple[int, str, str]]) -> None:
+    for words in (["c-1"], ["c-1", "sip:a@b", "--with", "c-2"]):
+        assert "either a URI or a number, or --with" in orders([], "transfer", *words)[2]
+    assert "it is over" in orders([CallChanged(msgspec.structs.replace(CALL, state="ended", cause="it is over"))], "hold", "c-1")[2]
+    assert "no such" in orders([Failed("no such thing")], "hold", "c-1")[2]
