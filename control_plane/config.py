@@ -33,8 +33,9 @@ class Sip(Section):
     """Networks and host names that may call, as no trunk in particular. Everybody else gets 403 and a line in the log."""
     realm: str = "bellframe"
     """What [[users]] authenticate for. Their ha1 depends on it."""
-    digest_algorithms: tuple[str, ...] = ("MD5", "SHA-256")
-    """Asked of [[users]], in this order. Most phones know MD5 only, and many look at the first one alone."""
+    digest_algorithms: tuple[str, ...] = ("MD5",)
+    """Asked of [[users]], in this order: MD5, SHA-256, SHA-512-256. Phones that know MD5 only give up where another is offered as well
+    (baresip 1.0 does), so add SHA-256 once all of yours know it."""
     drain_seconds: float = 30.0
     """How long calls may finish after SIGTERM. Then they are ended with BYE."""
     max_calls_per_second: float = 200.0

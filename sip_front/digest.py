@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from sip_front.header import split_list
 from sip_front.message import Request, Response
+from sip_front.uri import BadUri, parse_uri
 
 Hash = Callable[[bytes], str]
 STRENGTH: dict[str, Hash] = {  # RFC 8760 2.2: the weakest first; "-sess" belongs to each
@@ -289,11 +290,11 @@ class Server:
         name, algorithm = given.get("username", ""), base_algorithm(given.get("algorithm", ""))
         nonce, nc, cnonce, qop = (given.get(key, "") for key in ("nonce", "nc", "cnonce", "qop"))
         made_ns = self._made_ns(nonce, source)
-        if algorithm not in self.algorithms or given.get("uri") != request.uri or qop not in ("", "auth"):
+        if algorithm not in self.algorithms or not calls_the_same(given.get("uri", ""), request.uri) or qop not in ("", "auth"):
             return Verdict("refused", name, made_ns is not None)
         user = self.users.get(name)
         expected = digest_response(
-            STRENGTH[algorithm], (user or self.nobody).ha1(algorithm), request.method, request.uri, nonce,
+            STRENGTH[algorithm], (user or self.nobody).ha1(algorithm), request.method, given["uri"], nonce,
             qop=qop, nc=nc, cnonce=cnonce, is_session=given.get("algorithm", "").upper().endswith("-SESS"),
         )  # fmt: skip
         is_right = hmac.compare_digest(expected.encode(), _octets(given.get("response", "").lower()))
@@ -325,6 +326,16 @@ class Server:
 
     def _proof(self, head: bytes, source: str) -> bytes:
         return hmac.digest(self.secret, head + source.encode("utf-8", "surrogateescape"), "sha256")[:16]
+
+
+def calls_the_same(signed: str, requested: str) -> bool:
+    """The number that was signed is the one called. A proxy on the way may have changed the host (RFC 3261 22.4), never the number."""
+    if signed == requested:
+        return True
+    try:
+        return bool(parse_uri(signed).user) and parse_uri(signed).user == parse_uri(requested).user
+    except BadUri:
+        return False
 
 
 def parse_hex(text: str) -> int | None:

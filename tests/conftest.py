@@ -10,6 +10,7 @@ KERNEL_FOLDERS = ("shm", "media_workers")
 PEERS = {
     # program       Debian package
     "sipp": "sip-tester",
+    "kamailio": "kamailio",
     "baresip": "baresip-core",
     "tshark": "tshark",
     "ip": "iproute2",

@@ -245,6 +245,16 @@ def test_credentials_for_another_request_are_refused() -> None:
     assert ours.verify(Request("BYE", URI, sent.headers), SOURCE, START).kind == "refused"
 
 
+@pytest.mark.parametrize(
+    ("requested", "kind"),
+    [("sip:100@10.0.0.5:5070", "passed"), ("sip:101@192.0.2.1", "refused"), ("sip:192.0.2.1", "refused"), ("sip:bad uri", "refused")],
+)
+def test_a_proxy_may_change_the_host_and_nobody_the_number(requested: str, kind: str) -> None:
+    ours = server()
+    _, sent = authorized(ours)
+    assert ours.verify(Request("INVITE", requested, sent.headers), SOURCE, START).kind == kind
+
+
 def test_what_is_remembered_is_bounded_and_what_is_forgotten_does_not_pass_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest, "MAX_NONCES", 3)
     ours = server()

@@ -47,8 +47,9 @@ snd_path {recordings}
 class Baresip:
     """`with Baresip(folder) as phone`: running inside. It says `PITCH_HZ`, and answers calls if told so."""
 
-    def __init__(self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "") -> None:
-        """`srtp`: "srtp" is RTP/AVP with keys that may be left alone, "srtp-mand" is RTP/SAVP."""
+    def __init__(self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "", account: str = "") -> None:
+        """`srtp`: "srtp" is RTP/AVP with keys that may be left alone, "srtp-mand" is RTP/SAVP. `account`: more of its parameters,
+        such as ;auth_user=desk;auth_pass=secret."""
         self.program, self.folder, self.user = require_peer("baresip"), folder, user
         first = free_ports(22)
         self.sip_port, self.control_port, self.recordings = first, free_tcp_port(), folder / "recordings"
@@ -60,7 +61,7 @@ class Baresip:
             modules=modules, control_port=self.control_port, recordings=self.recordings,
         )  # fmt: skip
         (folder / "config").write_text(config)
-        mode = (";answermode=auto" if answers else "") + (f";mediaenc={srtp}" if srtp else "")
+        mode = (";answermode=auto" if answers else "") + (f";mediaenc={srtp}" if srtp else "") + account
         (folder / "accounts").write_text(f"<sip:{user}@{HOST}:{first}>;regint=0;audio_codecs=pcmu,pcma;ptime=20{mode}\n")
         (folder / "contacts").write_text("")
         self.log_path = folder / "log"
