@@ -1,5 +1,6 @@
 """Who may use the API: bearers of a token; without tokens, programs on this machine, but no web page in its browser."""
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -15,6 +16,8 @@ from control_plane.http_config import Http, check_token
 OPEN_TO_ALL = ("/healthz", "/")
 """A balancer's question, and the page, which has nothing in it until it is given a token."""
 MAX_SECRET_BYTES = 65_536
+TWILIO = "/2010-04-01/"
+"""Below it, clients of Twilio's REST API ask (twilio.py)."""
 
 
 def read_secret(name: str, where: str) -> str:
@@ -50,16 +53,33 @@ class Access:
     def bearer(self, header: str) -> bytes | None:
         """The digest of the token, if it is one of ours. It takes as long for every token that is not."""
         scheme, _, given = header.partition(" ")
-        digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
+        digest = self._digest_of(given.strip())
+        return digest if digest is not None and scheme.lower() == "bearer" else None
+
+    def password(self, header: str) -> bytes | None:
+        """The same for a token that is the password of a Basic header: Twilio's clients cannot send another."""
+        scheme, _, given = header.partition(" ")
+        try:
+            _, _, password = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+        except ValueError:
+            return None
+        return self._digest_of(password) if scheme.lower() == "basic" else None
+
+    def _digest_of(self, token: str) -> bytes | None:
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         is_known = False
         for known in self.digests:
             is_known |= hmac.compare_digest(known, digest)
-        return digest if is_known and scheme.lower() == "bearer" else None
+        return digest if is_known else None
+
+    def _token_of(self, request: web.Request) -> bytes | None:
+        header = request.headers.get("Authorization", "")
+        return self.password(header) if request.path.startswith(TWILIO) and header[:6].lower() == "basic " else self.bearer(header)
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in OPEN_TO_ALL:
-            if self.digests and self.bearer(request.headers.get("Authorization", "")) is None:
+            if self.digests and self._token_of(request) is None:
                 why = "this needs a token: send the header `Authorization: Bearer TOKEN` with one of http.tokens"
                 raise Refusal(401, why, {"WWW-Authenticate": 'Bearer realm="bellframe"'})
             if not self.digests and not is_local(request):

@@ -1,11 +1,12 @@
 """The API as a table: what stands at which address. The OpenAPI description is made from it."""
 
+import re
 from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, events, health, metrics
+from control_plane.http import calls, events, health, metrics, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts
@@ -44,6 +45,8 @@ OPERATIONS = (
     Operation("GET",    "/healthz",        health.check,      200,    None,                health.Health),
     Operation("GET",    "/metrics",        metrics.scrape,    200,    media_type="text/plain"),
     Operation("GET",    "/openapi.json",   describe),
+    Operation("POST",   twilio.PATH,       twilio.update,     200,    None,                twilio.CallResource),
+    Operation("GET",    twilio.PATH,       twilio.show,       200,    None,                twilio.CallResource),
 )
 
 
@@ -73,11 +76,11 @@ def openapi() -> dict[str, Any]:
 
 
 def describe_operation(operation: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str, Any]:
-    name = getattr(operation.handler, "__name__", "")
+    handler = operation.handler
+    name = f"twilio_{handler.__name__}" if handler.__module__ == twilio.__name__ else getattr(handler, "__name__", "")
     content = {operation.media_type: {"schema": schema_of[operation.gives]} if operation.gives else {}}
-    parameters: list[dict[str, Any]] = []
-    if "{call_id}" in operation.path:
-        parameters.append({"name": "call_id", "in": "path", "required": True, "schema": {"type": "string"}})
+    in_path = re.findall(r"{(\w+)}", operation.path)
+    parameters: list[dict[str, Any]] = [{"name": found, "in": "path", "required": True, "schema": {"type": "string"}} for found in in_path]
     if operation.handler is calls.create:
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
     described: dict[str, Any] = {

@@ -1,0 +1,119 @@
+"""The one route of Twilio's REST API that bots need: look at a call, end it, send it elsewhere.
+
+A bot's client is told this server's address instead of api.twilio.com, and any account with one of http.tokens as its
+auth token. Of TwiML it takes <Hangup/> and <Dial> with a number or a <Sip> address: the call's present form.
+"""
+
+import xml.etree.ElementTree as ElementTree
+
+import msgspec
+from aiohttp import web
+
+from control_plane.call_sid import call_sid
+from control_plane.http.problem import Refusal, of_failed
+from control_plane.http.services import SERVICES
+from control_plane.messages import CallFacts, Calls, Failed, GetCalls, HangUp, Message, Transfer
+
+PATH = "/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}.json"
+STATES = {"up": "in-progress", "ended": "completed"}
+NOT_FOUND, NO_SUCH_PARAMETER, BAD_TWIML = 20404, 20001, 12100
+"""Twilio's own numbers: a bot that hangs up a call that is over knows the first."""
+
+
+class CallResource(msgspec.Struct, frozen=True):
+    """A call, as Twilio tells of one."""
+
+    sid: str
+    account_sid: str
+    status: str
+    direction: str
+    from_: str = msgspec.field(name="from")
+    to: str
+    uri: str
+
+
+class Wrong(msgspec.Struct, frozen=True):
+    """An error, as Twilio tells of one."""
+
+    code: int
+    message: str
+    status: int
+    more_info: str = ""
+
+
+class Unwanted(Exception):
+    """What was asked for cannot be done; the text says what can."""
+
+    def __init__(self, code: int, why: str, status: int = 400) -> None:
+        super().__init__(why)
+        self.code, self.status = code, status
+
+
+async def show(request: web.Request) -> web.Response:
+    """One call that is up, as Twilio's Call resource."""
+    return await _answer(request, {})
+
+
+async def update(request: web.Request) -> web.Response:
+    """End a call (Status=completed) or send it elsewhere (Twiml), as Twilio's call update."""
+    form = await request.post()
+    return await _answer(request, {name: str(value) for name, value in form.items()})
+
+
+async def _answer(request: web.Request, form: dict[str, str]) -> web.Response:
+    order: Message | None = None
+    try:
+        call = await _find(request)
+        if request.method == "POST":
+            order = order_of(call.call_id, form)
+            told = await request.app[SERVICES].link.ask(order)
+            if isinstance(told, Failed):
+                raise of_failed(told)
+    except (Unwanted, Refusal) as failure:
+        code = failure.code if isinstance(failure, Unwanted) else NOT_FOUND if failure.status == 404 else NO_SUCH_PARAMETER
+        return _reply(Wrong(code, str(failure), failure.status), failure.status)
+    account, sid = request.match_info["account_sid"], request.match_info["call_sid"]
+    status = "completed" if isinstance(order, HangUp) else STATES.get(call.state, "ringing")
+    direction = "inbound" if call.direction == "inbound" else "outbound-api"
+    return _reply(CallResource(sid, account, status, direction, call.caller, call.callee, request.path))
+
+
+async def _find(request: web.Request) -> CallFacts:
+    wanted = request.match_info["call_sid"]
+    answer = await request.app[SERVICES].link.ask(GetCalls())
+    for call in answer.calls if isinstance(answer, Calls) else ():
+        if call_sid(call.call_id) == wanted:
+            return call
+    raise Unwanted(NOT_FOUND, f"The requested resource {request.path} was not found: no call of this name is up", 404)
+
+
+def order_of(call_id: str, form: dict[str, str]) -> Message:
+    """Raises Unwanted."""
+    if "Twiml" in form:
+        return _order_of_twiml(call_id, form["Twiml"])
+    if form.get("Status") in ("completed", "canceled"):
+        return HangUp(call_id, "hung up through Twilio's API")
+    raise Unwanted(NO_SUCH_PARAMETER, "send Status=completed, or Twiml with <Hangup/> or <Dial>; a Url is not fetched")
+
+
+def _order_of_twiml(call_id: str, text: str) -> Message:
+    takes = "take <Response><Hangup/></Response>, or <Dial> with a number or a <Sip> address"
+    if "<!" in text:  # neither entities nor doctypes have a place in it
+        raise Unwanted(BAD_TWIML, f"TwiML without declarations: {takes}")
+    try:
+        response = ElementTree.fromstring(text)
+    except ElementTree.ParseError as failure:
+        raise Unwanted(BAD_TWIML, f"the TwiML is not XML: {failure}") from failure
+    verbs = list(response)
+    if response.tag == "Response" and len(verbs) == 1:
+        (verb,) = verbs
+        if verb.tag in ("Hangup", "Reject"):
+            return HangUp(call_id, "hung up through Twilio's API")
+        target = "".join(verb.itertext()).strip()
+        if verb.tag == "Dial" and target and " " not in target and all(part.tag in ("Number", "Sip") for part in verb):
+            return Transfer(call_id, target)
+    raise Unwanted(BAD_TWIML, f"this TwiML cannot be done to a call: {takes}, alone")
+
+
+def _reply(value: CallResource | Wrong, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
