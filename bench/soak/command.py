@@ -19,6 +19,8 @@ from bench.soak.faults import KINDS, Faults
 
 SAMPLE_S = 2.0
 SETTLE_LIMIT_S = 40.0
+SPARE_ROWS = 20
+"""For ports that wait until late packets have stopped coming."""
 SURVIVED = {"worker", "bridge", "keeper"}
 
 
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     os.sched_setaffinity(0, {OTHER_CORE})
     os.environ.setdefault("BELLFRAME_LOG_LEVEL", "WARNING")
-    with running("echo", arguments.calls * 2) as server:
+    with running("echo", arguments.calls + SPARE_ROWS) as server:
         outcome = soak(server, arguments, seconds, kinds)
     is_good = report.write(outcome, arguments.report)
     for line in report.lines(outcome):

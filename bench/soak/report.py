@@ -67,6 +67,8 @@ def lines(outcome: Outcome) -> list[Line]:
 
 
 def _interval(found: Slope) -> str:
+    if not found.is_known:
+        return "not known: two minutes are needed at least"
     return f"{found.per_hour:+.1f} ({found.lowest:+.1f} to {found.highest:+.1f})"
 
 

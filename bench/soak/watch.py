@@ -10,8 +10,9 @@ import numpy as np
 
 from bench.server import Server
 
-WARM_UP_SHARE = 0.3
-"""Of the samples, left out: caches and arenas fill first."""
+WARM_UP_S, WARM_UP_SHARE = 40.0, 0.3
+"""Left out, whichever is more: rows touch their pages at their first call, caches and arenas fill."""
+LEAST_SAMPLES = 20
 T_95 = 2.0
 """Student's t for 95 % of two sides, from 60 samples on; for fewer it is a little more, which widens the interval."""
 
@@ -24,7 +25,7 @@ class Sample(NamedTuple):
 
 
 class Slope(NamedTuple):
-    """Growth an hour."""
+    """Growth an hour. Without limits where a run was too short to tell."""
 
     per_hour: float
     lowest: float
@@ -34,6 +35,10 @@ class Slope(NamedTuple):
     def is_growth(self) -> bool:
         """Zero is not within the interval, from below."""
         return self.lowest > 0
+
+    @property
+    def is_known(self) -> bool:
+        return math.isfinite(self.lowest)
 
 
 def take(server: Server, seconds: float) -> Sample:
@@ -50,9 +55,9 @@ def slope(seconds: list[float], values: list[float]) -> Slope:
     Memory wanders, so samples are not independent: the interval is widened by the residuals' correlation with their predecessors
     (effective sample size, as for a first-order autoregressive process).
     """
-    first = int(len(values) * WARM_UP_SHARE)
+    first = max(int(len(values) * WARM_UP_SHARE), sum(at < WARM_UP_S for at in seconds))
     x, y = np.array(seconds[first:]) / 3600, np.array(values[first:], float)
-    if len(x) < 4 or float(np.ptp(x)) == 0:
+    if len(x) < LEAST_SAMPLES:
         return Slope(0.0, -math.inf, math.inf)
     centred = x - x.mean()
     gradient = float((centred * y).sum() / (centred**2).sum())

@@ -1,6 +1,7 @@
 """The callers of the soak: they know their own tone, another's, silence, and a call that is cut."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bench.soak.caller import AMPLITUDE, RATE_HZ, SECOND, Caller, Figures, Line, State, Verdict, judge
@@ -9,7 +10,10 @@ LINE = Line("127.0.0.1", 5080, 5060)
 ANSWER = "SIP/2.0 200 OK\r\nTo: <sip:soak@h>;tag=x\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
 
-def tone(pitch_hz: float, amplitude: float = AMPLITUDE) -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
+Pcm = npt.NDArray[np.int16]
+
+
+def tone(pitch_hz: float, amplitude: float = AMPLITUDE) -> Pcm:
     return np.asarray(amplitude * np.sin(2 * np.pi * pitch_hz * np.arange(RATE_HZ) / RATE_HZ), np.int16)
 
 
@@ -23,7 +27,7 @@ def caller() -> Caller:
     ("heard", "verdict"),
     [(tone(600), Verdict.OWN), (tone(612), Verdict.FOREIGN), (tone(600, 20), Verdict.SILENT), (np.zeros(RATE_HZ, np.int16), Verdict.SILENT)],
 )
-def test_a_second_is_judged(heard: "np.ndarray[tuple[int], np.dtype[np.int16]]", verdict: Verdict) -> None:
+def test_a_second_is_judged(heard: Pcm, verdict: Verdict) -> None:
     assert judge(heard[None], np.array([600]))[0][0] is verdict
 
 
