@@ -23,6 +23,7 @@ QUESTIONS = {
     "takeover": "the gap when a worker is killed",
     "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "calls_per_core": "calls on one core, beside the bare kernel",
+    "srtp_calls_per_core": "the same with SRTP both ways",
 }
 RESULTS = pathlib.Path("results")
 

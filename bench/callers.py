@@ -1,12 +1,15 @@
-"""Enough SIP to set up and end the load's calls: INVITE, ACK, BYE, with retransmission, many at once."""
+"""Enough SIP to set up and end the load's calls: INVITE, ACK, BYE, with retransmission, many at once; RTP, or SRTP with SDES."""
 
+import base64
 import re
+import secrets
 import select
 import socket
 import time
 
 from bench.load_generator import Generator
 from bench.server import Server
+from control_plane.srtp_suites import SUITES
 
 AT_ONCE = 50
 RETRY_S = 0.5
@@ -14,10 +17,11 @@ PATIENCE_S = 60.0
 
 
 class Callers:
-    """Calls set up by SIP, whose audio a Generator sends."""
+    """Calls set up by SIP, whose audio a Generator sends. With the name of a suite, they are protected by it."""
 
-    def __init__(self, server: Server, generator: Generator) -> None:
-        self.server, self.generator = server, generator
+    def __init__(self, server: Server, generator: Generator, suite: str = "") -> None:
+        self.server, self.generator, self.suite = server, generator, suite
+        self.secrets: dict[int, bytes] = {}
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((server.host, 0))
         self.socket.connect((server.host, server.sip_port))
@@ -44,7 +48,10 @@ class Callers:
     def _offer(self, i: int) -> str:
         host, port = self.server.host, self.generator.local_port(i)
         session = ("v=0", f"o=load {i} 1 IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0")
-        lines = (*session, f"m=audio {port} RTP/AVP 0", "a=rtpmap:0 PCMU/8000")
+        lines = [*session, f"m=audio {port} {'RTP/SAVP' if self.suite else 'RTP/AVP'} 0", "a=rtpmap:0 PCMU/8000"]
+        if self.suite:
+            secret = self.secrets.setdefault(i, secrets.token_bytes(SUITES[self.suite].secret_bytes))
+            lines.append(f"a=crypto:1 {self.suite} inline:{base64.b64encode(secret).decode()}")
         return "".join(line + "\r\n" for line in lines)
 
     def open(self, calls: int) -> None:
@@ -89,4 +96,8 @@ class Callers:
             self.socket.send(self._request("ACK", i, 1))
             if i in pending:
                 self.generator.set_target(i, int(port[1]))
+                if self.suite:
+                    key = re.search(rf"(?m)^a=crypto:1 {self.suite} inline:([^|\s]+)", message)
+                    assert key, "the answer has no key"
+                    self.generator.set_keys(i, self.suite, self.secrets[i], base64.b64decode(key[1]))
         pending.pop(i, None)

@@ -40,11 +40,11 @@ def bare(calls: int, seconds: float = MEASURED_S) -> dict[str, float]:
     return {"cpu_us": us, "p99_ms": heard.percentiles_ms[99]}
 
 
-def whole_path(calls: int, seconds: float = MEASURED_S) -> dict[str, Any]:
-    """One step of the whole path."""
-    with running(AGENT, calls) as server:
+def whole_path(calls: int, seconds: float = MEASURED_S, suite: str = "") -> dict[str, Any]:
+    """One step of the whole path. With a suite, every call is SRTP both ways."""
+    with running(AGENT, calls, srtp="required" if suite else "off") as server:
         generator = Generator(calls)
-        callers = Callers(server, generator)
+        callers = Callers(server, generator, suite)
         callers.open(calls)
         generator.run(WARM_S, is_counted=False)
         packets, cpu, late = server.total("packets_sent"), cpu_ns(server.worker_pid()), server.total("sent_late")
@@ -55,7 +55,7 @@ def whole_path(calls: int, seconds: float = MEASURED_S) -> dict[str, Any]:
             "calls": calls,
             "cpu_us": cpu / packets / 1000,
             "core_percent": cpu / seconds / 1e7,
-            "lost": lost,
+            "lost": lost + heard.refused,
             "sent_late": server.total("sent_late") - late,
             "heard_late": heard.late,
             "longest_gap_ms": heard.longest_gap_ms,
@@ -77,12 +77,12 @@ def not_heard(generator: Generator, heard: Heard) -> int:
     return max(0, in_flight - (tail.echoed - heard.echoed))
 
 
-def answer(steps: tuple[int, ...] = STEPS, runs: int = 2) -> list[dict[str, Any]]:
+def answer(steps: tuple[int, ...] = STEPS, runs: int = 2, suite: str = "") -> list[dict[str, Any]]:
     """For each step the least disturbed of several runs: the one whose generator was the least late."""
     rows = []
     for calls in steps:
         floors = [bare(calls) for _ in range(runs)]
-        tries = [whole_path(calls) for _ in range(runs)]
+        tries = [whole_path(calls, suite=suite) for _ in range(runs)]
         best = min(tries, key=lambda row: (row["lost"] + row["sent_late"] > 0, row["generator_late_ms"]))
         best["bare_us"] = min(floor["cpu_us"] for floor in floors)
         best["ratio"] = best["cpu_us"] / best["bare_us"]

@@ -1,7 +1,8 @@
 """What does one 20 ms frame cost in our own code, without the kernel's part?
 
 A call on plain memory, no sockets: packet in hand to frame in the ring (`take`), speech in the ring to packet
-(`build`), and the codec alone. Best of several runs; the machine's disturbance is the spread.
+(`build`), and the codec alone; for each suite of SRTP, a packet of 160 octets of payload protected and unprotected.
+Best of several runs; the machine's disturbance is the spread.
 """
 
 import time
@@ -9,8 +10,9 @@ import time
 import numpy as np
 
 from control_plane.formats import FORMATS
-from control_plane.messages import MediaDescription
-from media_workers import codecs, jitter_buffer, playout
+from control_plane.messages import MediaDescription, SrtpKeys
+from control_plane.srtp_suites import SUITES
+from media_workers import codecs, jitter_buffer, libsrtp, playout, rtp, srtp
 from media_workers.call_table import Worker, make_worker, table_bytes, table_views
 from media_workers.rows import Rows
 from shm import counters, layout, ring
@@ -19,13 +21,13 @@ from shm.jit import njit
 FRAMES, RUNS = 20_000, 7
 
 
-def one_call(format_name: str) -> tuple[Worker, int]:
-    """A worker without sockets that carries one call of this format."""
+def one_call(format_name: str, keys: SrtpKeys | None = None) -> tuple[Worker, int]:
+    """A worker without sockets that carries one call of this format, protected by these keys if there are any."""
     rings = layout.rings_format(bytearray(layout.rings_bytes(1)), 1)
     shown = counters.counters_format(bytearray(counters.counters_bytes(1, 1)), 1, 1)
     worker = make_worker(table_views(bytearray(table_bytes(1)), 1), rings, shown, 0, 1, [-1])
     static = FORMATS[format_name].static_payload_type
-    media = MediaDescription(format_name, 96 if static is None else static, "127.0.0.1", 9)
+    media = MediaDescription(format_name, 96 if static is None else static, "127.0.0.1", 9, srtp=keys)
     return worker, Rows(worker, 0, 1, 0).open("bench", 0, media, 1)
 
 
@@ -57,6 +59,45 @@ def encode(calls, row, payload, samples, pcm, count):
         codecs.encode(calls[row], pcm, samples, payload, 12)
 
 
+@njit
+def protect(worker, row, first, count):
+    for i in range(first, first + count):
+        rtp.write_header(worker.own[0]["packet"], 0, False, i & 0xFFFF, i * 160, worker.calls[row]["tx"]["ssrc"])
+        srtp.protect(worker, row, 172)
+
+
+@njit
+def unprotect(worker, row, far_session, first, count):
+    """What a far end has protected: its part is in the figure too, and taken off where it is read."""
+    own = worker.own[0]
+    for i in range(first, first + count):
+        rtp.write_header(own["packet"], 0, False, i & 0xFFFF, i * 160, 7)
+        own["octets"][0] = 172
+        libsrtp.protect(far_session, own["packet"], own["octets"])
+        srtp.unprotect(worker, row, own["octets"][0], 0)
+
+
+def measure_srtp(suite_name: str) -> dict[str, float]:
+    """Step -> microseconds a packet."""
+    suite = SUITES[suite_name]
+    rx, tx = bytes(range(suite.secret_bytes)), bytes(range(1, suite.secret_bytes + 1))
+    worker, row = one_call("PCMU", SrtpKeys(suite_name, rx, tx))
+    far_session = libsrtp.open_session(suite, rx, [7])
+    worker.calls[row]["tx"]["seq"] = worker.calls[row]["srtp"]["tx_index"] = 0
+    sent, received = [1], [1]
+
+    def next_of(counter: list[int], n: int) -> int:
+        counter[0] += n
+        return counter[0] - n
+
+    alone = best_us(lambda n: protect(worker, row, next_of(sent, n), n))
+    both = best_us(lambda n: unprotect(worker, row, far_session, next_of(received, n), n))
+    assert worker.shown[row]["counters"][srtp.CALL_AUTH_FAILED] == worker.shown[row]["counters"][srtp.CALL_REPLAYED] == 0
+    srtp.forget(worker, row)
+    libsrtp.close_session(far_session)
+    return {"protect": alone, "unprotect": both - alone}
+
+
 def best_us(run) -> float:
     """Microseconds a frame, the least disturbed of RUNS."""
     run(1)
@@ -86,7 +127,7 @@ def measure(format_name: str) -> dict[str, float]:
 
 
 def answer() -> dict[str, dict[str, float]]:
-    return {name: measure(name) for name in FORMATS}
+    return {name: measure(name) for name in FORMATS} | {name: measure_srtp(name) for name in SUITES}
 
 
 def test_frame_cost(benchmark):

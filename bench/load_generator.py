@@ -3,7 +3,7 @@
 Every caller sends a 172-octet PCMU packet each 20 ms at absolute times, phases spread evenly. The payload begins
 with a stamp of four µ-law codes that survive decoding and encoding, so a frame that comes back through ring and
 agent is recognised, its round trip measured, its loss counted. Callers share a few sockets: that makes the
-generator cheaper than the server it measures.
+generator cheaper than the server it measures. With keys, a caller speaks SRTP through the same kernels of libsrtp.
 """
 
 import select
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from media_workers import rtp, sockets
+from control_plane.srtp_suites import SUITES
+from media_workers import libsrtp, rtp, sockets
 from media_workers.source import SOCKADDR_BYTES, sockaddr
 from shm.jit import njit
 
@@ -45,6 +46,9 @@ CALLER = np.dtype(
         ("late", "i8"),
         ("last_seq", "i8"),
         ("seq_breaks", "i8"),
+        ("tx_session", "i8"),  # 0: in the clear
+        ("rx_session", "i8"),
+        ("refused", "i8"),  # packets that did not prove to be the server's
         ("sent_ns", "i8", STAMPS),
     ]
 )
@@ -62,6 +66,8 @@ class Load(NamedTuple):
     sockaddr_bytes: npt.NDArray[np.int64]
     events: npt.NDArray[np.uint8]
     clock: npt.NDArray[np.int64]
+    octets: npt.NDArray[np.int32]
+    """Of a packet, for libsrtp."""
 
 
 @njit
@@ -100,7 +106,10 @@ def _send(load, i, now):
     caller["seq"] = (caller["seq"] + 1) & 0xFFFF
     caller["timestamp"] = (caller["timestamp"] + SAMPLES) & 0xFFFFFFFF
     caller["next_ns"] += PERIOD_NS
-    sockets.send(caller["fd"], packet, PACKET_BYTES, caller["sockaddr"], 16)
+    load.octets[0] = PACKET_BYTES
+    if caller["tx_session"] != 0:
+        libsrtp.protect(caller["tx_session"], packet, load.octets)
+    sockets.send(caller["fd"], packet, load.octets[0], caller["sockaddr"], 16)
 
 
 @njit
@@ -112,8 +121,14 @@ def _receive_all(load, fd, now, is_counted):
         if size < PACKET_BYTES:
             continue
         i = load.by_port[(np.int64(load.sockaddr[2]) << 8) | np.int64(load.sockaddr[3])]
-        if i >= 0:
-            _take(load, i, now, is_counted)
+        if i < 0:
+            continue
+        load.octets[0] = size
+        session = load.callers[i]["rx_session"]
+        if session != 0 and libsrtp.unprotect(session, load.packet, load.octets) != libsrtp.OK:
+            load.callers[i]["refused"] += 1
+            continue
+        _take(load, i, now, is_counted)
 
 
 @njit
@@ -177,6 +192,7 @@ class Generator:
             sockaddr_bytes=np.zeros(1, np.int64),
             events=np.zeros(sockets.MAX_EVENTS * sockets.EVENT_BYTES, np.uint8),
             clock=np.zeros(4, np.int64),
+            octets=np.zeros(1, np.int32),
         )
         self.epoll = select.epoll()
         for i, bound in enumerate(self.sockets):
@@ -191,6 +207,12 @@ class Generator:
         self.load.callers[i]["sockaddr"][: octets.size] = octets
         self.load.by_port[port] = i
 
+    def set_keys(self, i: int, suite: str, tx: bytes, rx: bytes) -> None:
+        """Caller i protects with `tx`, and believes what is protected with `rx`."""
+        caller = self.load.callers[i]
+        caller["tx_session"] = libsrtp.open_session(SUITES[suite], tx, [int(caller["ssrc"])])
+        caller["rx_session"] = libsrtp.open_session(SUITES[suite], rx, [], takes_any=True)
+
     def run(self, seconds: float, is_counted: bool = True) -> "Heard":
         """Talk for so long. The first call of a generator spreads the phases; later ones go on where it stopped."""
         now = int(sockets.now_ns(self.load.clock))
@@ -204,6 +226,9 @@ class Generator:
         return Heard(self.load, worst_ns / 1e6)
 
     def close(self) -> None:
+        for name in ("tx_session", "rx_session"):
+            for session in self.load.callers[name]:
+                libsrtp.close_session(int(session))
         self.epoll.close()
         for bound in self.sockets:
             bound.close()
@@ -216,6 +241,7 @@ class Heard:
         callers = load.callers
         self.sent, self.received = int(callers["sent"].sum()), int(callers["received"].sum())
         self.echoed = int(callers["echoed"].sum())
+        self.refused = int(callers["refused"].sum())
         self.late, self.seq_breaks = int(callers["late"].sum()), int(callers["seq_breaks"].sum())
         self.longest_gap_ms = float(callers["longest_gap_ns"].max() / 1e6)
         self.gaps_ms = callers["longest_gap_ns"] / 1e6

@@ -41,6 +41,7 @@ def _ring_hop(axes: Any, found: Any) -> None:
 
 
 def _frame_cost(axes: Any, found: Any) -> None:
+    found = {name: row for name, row in found.items() if "decode" in row}  # SRTP has other steps: it is in the text
     steps = list(next(iter(found.values())))
     width = 0.8 / len(found)
     for n, (name, row) in enumerate(found.items()):
@@ -93,6 +94,11 @@ def _calls_per_core(axes: Any, found: Any) -> None:
     axes.legend(frameon=False)
 
 
+def _srtp_calls_per_core(axes: Any, found: Any) -> None:
+    values = {f"{suite}\n{row['calls']} calls": row["cpu_us"] for suite, rows in found.items() for row in rows}
+    _bars(axes, values, "µs", "SRTP both ways: the worker's CPU per frame in and out")
+
+
 PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "ring_hop": _ring_hop,
     "frame_cost": _frame_cost,
@@ -101,4 +107,5 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "takeover": _takeover,
     "metrics_scrape": _metrics_scrape,
     "calls_per_core": _calls_per_core,
+    "srtp_calls_per_core": _srtp_calls_per_core,
 }

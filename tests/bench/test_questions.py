@@ -32,6 +32,7 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "lateness, scraped 10/s": LATE,
     },
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
+    "srtp_calls_per_core": {"AEAD_AES_128_GCM": [STEP, STEP | {"calls": 200}]},
 }
 
 
