@@ -82,6 +82,9 @@ def write(packet, start, key, is_end, duration):
     packet[start + 1] = (END_BIT if is_end else 0) | VOLUME
     write_u16(packet, start + 2, min(duration, LONGEST_SEGMENT_TICKS))
     return PAYLOAD_BYTES
+
+
+@njit
 def is_news(press, event, way, now_ns):
     """Whether to tell this press. False: it was told when it came the other way; far ends send both, and INFO is the slower one."""
     if event >= KEYS.size:
