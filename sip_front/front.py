@@ -366,8 +366,7 @@ class Front:
             if self.admission.is_worth_a_line(f"trunk {order.trunk}", plan[:3], now_ns):
                 log.warning("not calling out: %s", plan, extra={"call_id": order.call_id})
             return plan
-        first = plan.legs[0]
-        session = self.user_agent.call(order.call_id, first.uri, [first.destination], "")
+        session = self.user_agent.call(order.call_id, plan.legs[0].uri, [leg.destination for leg in plan.legs], "")
         self.trunks.prepare(session, plan)
         return self._call_out(order, session, plan.number, plan.trunk.name, now_ns)
 

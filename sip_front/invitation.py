@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sip_front.user_agent import Sent
 
 MAX_FORKS = 8  # phones that ring at once and want to be acknowledged
+PEER_FAILURES = (408, 500, 502, 503, 504)  # of that server, not of the number: another one may do better
+CREDENTIALS = ("Authorization", "Proxy-Authorization")
 MAX_TRIES = 4  # of one call: how often a 422 or a 3xx may ask for another INVITE
 
 
@@ -40,12 +42,16 @@ class Invitation:
         """Whose reliable 1xx brought the answer to our offer already."""
         self.give_up_ns: int | None = None
         """Our CANCEL is out: when to wait no longer for the final response of the INVITE (9.1)."""
+        self.move_on_ns: int | None = None
+        """When to try the next peer, because this one says nothing at all."""
 
     def send(self, now_ns: int) -> None:
         session = self.session
         if not session.invite.body:
             session.invite.body = session.negotiation.offer()
         self.sent = session.agent.request(session.invite, session.peer, session, self.receive, now_ns)
+        self.move_on_ns = now_ns + session.patience_ns if session.patience_ns and session.alternatives else None
+        session.set_deadline()
 
     def cancel(self, now_ns: int) -> None:
         session = self.session
@@ -62,7 +68,8 @@ class Invitation:
     def receive(self, response: Response | None, now_ns: int) -> None:
         """None: there was none for 64 T1."""
         session = self.session
-        if (response is None or response.status == 503) and self._try_next(response, now_ns):
+        self.move_on_ns = None
+        if (response is None or response.status in PEER_FAILURES) and self._try_next(response, now_ns):
             return
         if response is None:
             session.end(self._why_unheard(), 503 if session.transport_failure else 408)  # 8.1.3.1
@@ -81,7 +88,7 @@ class Invitation:
         session = self.session
         if session.state not in (State.CALLING, State.PROCEEDING) or session.wanted_end or not session.alternatives:
             return False
-        why = f"{session.peer} answered 503" if response else self._why_unheard()
+        why = f"{session.peer} answered {response.status}" if response else self._why_unheard()
         session.peer, session.transport_failure = session.alternatives.pop(0), ""
         session.tell("noted", f"{why}; trying {session.peer}")
         self._start_anew(session.invite.cseq[0], now_ns)
@@ -91,7 +98,10 @@ class Invitation:
         """A copy: the transaction before may have to acknowledge its failure again."""
         session = self.session
         session.state, session.dialog = State.CALLING, None
-        invite = session.invite = Request("INVITE", session.invite.uri, session.invite.headers.copy(), session.invite.body)
+        uri = session.uris.get(session.peer, session.invite.uri)
+        invite = session.invite = Request("INVITE", uri, session.invite.headers.copy(), session.invite.body)
+        for name in CREDENTIALS:
+            invite.headers.remove(name)  # they were for another URI, or another server
         invite.headers.replace_first("Via", session.agent.new_via(session.peer))
         invite.headers.set("Contact", session.contact())
         invite.headers.set("CSeq", f"{cseq} INVITE")
@@ -177,7 +187,7 @@ class Invitation:
             if session.dialog and session.dialog.remote_tag == tag:
                 dialog.remote_cseq = session.dialog.remote_cseq
             session.dialog = dialog
-        self.acks[tag] = session.make_request("ACK", dialog, cseq=response.cseq[0]).encode()
+        self.acks[tag] = self._ack(dialog, session.invite, response)
         session.send_ack(self.acks[tag], dialog)
         if not is_first:
             session.bye(dialog, "another phone of the same number answered first", NORMAL_CLEARING, _ignore, now_ns)
@@ -188,6 +198,13 @@ class Invitation:
             session.state = State.UP
             self._settle(response, tag, now_ns)
         session.set_deadline()
+
+    def _ack(self, dialog: Dialog, invite: Request, response: Response) -> bytes:
+        ack = self.session.make_request("ACK", dialog, cseq=response.cseq[0])
+        for name in CREDENTIALS:  # 13.2.2.4: those of the INVITE, because nobody can challenge an ACK
+            for value in invite.headers.get_all(name):
+                ack.headers.add(name, value)
+        return ack.encode()
 
     def _settle(self, response: Response, tag: str, now_ns: int) -> None:
         session = self.session
@@ -233,11 +250,35 @@ class Invitation:
 
     @property
     def deadline_ns(self) -> int | None:
-        return self.give_up_ns
+        return min((at_ns for at_ns in (self.give_up_ns, self.move_on_ns) if at_ns is not None), default=None)
 
     def expire(self, now_ns: int) -> None:
+        if self.move_on_ns is not None and now_ns >= self.move_on_ns:
+            self.move_on_ns = None
+            self._move_on(now_ns)
         if self.give_up_ns is not None and now_ns >= self.give_up_ns:
             self._give_up()
+
+    def _move_on(self, now_ns: int) -> None:
+        """The peer may only be slow: whatever it says later is ended at once, and it is asked no more."""
+        session, late = self.session, self.sent
+        if late is None or session.state is not State.CALLING or session.wanted_end or not session.alternatives:
+            return
+        late.transaction.stop_repeating()
+        late.on_response = lambda response, at_ns: self._receive_late(late, response, at_ns)
+        session.transport_failure = f"no response from {session.peer} for {session.patience_ns / 1e9:g} s"
+        self._try_next(None, now_ns)
+
+    def _receive_late(self, late: "Sent", response: Response | None, now_ns: int) -> None:
+        session = self.session
+        if response is None or response.status >= 300:
+            return
+        if response.status < 200:
+            session.agent.request(make_cancel(late.request), late.destination, session, _ignore, now_ns)
+            return
+        dialog = Dialog.from_response(late.request, response)
+        session.send_ack(self._ack(dialog, late.request, response), dialog)
+        session.bye(dialog, "another gateway was asked meanwhile", NORMAL_CLEARING, _ignore, now_ns)
 
     def _give_up(self) -> None:
         session = self.session

@@ -39,6 +39,10 @@ class Session:
         self.local_host, self.peer = local_host, peer
         self.alternatives: list[Address] = []
         """Where our INVITE goes if this peer cannot be reached or is overloaded (RFC 3263 4.3)."""
+        self.uris: dict[Address, str] = {}
+        """What it asks for there, where that is not the same for all: the gateways of a trunk have names of their own."""
+        self.patience_ns = 0
+        """How long a peer may say nothing at all before the next one is tried; 0: as long as the transaction lasts."""
         self.is_secure = False
         """Of sips: URIs: TLS all the way."""
         self.local_tag = ""

@@ -275,6 +275,12 @@ class ClientTransaction(Transaction):
         self.ack = ack or self.ack
         self.step(Cause.RESPONSE_1XX if status < 200 else Cause.RESPONSE_2XX if status < 300 else Cause.RESPONSE_FAILURE, now_ns)
 
+    def stop_repeating(self) -> None:
+        """Whoever it is for may still answer, until timer B or F; it is not asked again."""
+        for timer in (Cause.TIMER_A, Cause.TIMER_E):
+            self.timers.pop(timer, None)
+        self.deadline_ns = min(self.timers.values(), default=None)
+
 
 def server_key(request: Request) -> tuple[str, ...]:
     """What makes a request a repeat of one that is known (17.2.3). An ACK has the key of its INVITE."""

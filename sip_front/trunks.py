@@ -116,6 +116,8 @@ class Trunks:
         """Write into its INVITE what this trunk wants to read."""
         headers = session.invite.headers
         session.trunk, session.credentials = plan.trunk.name, plan.trunk.client
+        session.uris = {leg.destination: leg.uri.encode() for leg in reversed(plan.legs)}
+        session.patience_ns = round(plan.trunk.config.answer_seconds * SECOND)
         session.negotiation.formats = plan.trunk.config.formats or session.negotiation.formats
         session.negotiation.srtp = plan.trunk.config.srtp or session.negotiation.srtp
         headers.set("From", f"{plan.caller.from_value};tag={session.local_tag}")

@@ -255,3 +255,12 @@ def test_a_peer_of_rfc_2543_is_told_apart_without_a_branch() -> None:
     assert server_key(one) != server_key(other)
     again = parse(old.encode())
     assert isinstance(again, Request) and server_key(one) == server_key(again)
+
+
+def test_what_is_asked_no_more_may_still_answer_until_it_times_out() -> None:
+    tx = ClientTransaction("INVITE", b"invite", 0)
+    tx.stop_repeating()
+    tx.expire(transaction.TIMEOUT_NS - 1)
+    assert tx.take_outbox() == [b"invite"] and tx.state is transaction.State.CALLING
+    tx.receive(200, transaction.TIMEOUT_NS - 1)
+    assert tx.told and tx.state is transaction.State.ACCEPTED

@@ -55,6 +55,8 @@ class Carrier(Phone):
             self.later(request, 401, lines)
             return
         self.passed.append(request)
+        if request.method == "INVITE":
+            self.later(request, 100)
         if request.method in self.answers:
             contact = f"Contact: {request.headers.get('Contact')};expires=100\r\n" if request.method == "REGISTER" else ""
             self.later(request, self.answers[request.method], contact)
@@ -200,6 +202,66 @@ def test_calls_of_a_trunk_are_counted_both_ways(network: Network) -> None:
     call(machine, call_id="out-2")
     assert "its max_calls" in refusal(machine)
     assert [(facts.calls, facts.max_calls) for facts in machine.front.trunks.facts(network.now_ns)] == [(1, 1)]
+
+
+# ---- another gateway ------------------------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_is_silent_is_left_for_the_next_after_the_time_given(network: Network) -> None:
+    machine = machine_with(network, gateways=(GATEWAY, OTHER), answer_seconds=3.0)
+    other = Carrier(network, OTHER)
+    call(machine)
+    network.run(2.5)
+    assert other.got == []
+    network.run(1)
+    assert {i.uri for i in other.requests("INVITE")} == {f"sip:+4930123@{OTHER}"} and len(other.passed) == 1
+    answer_call(other)
+    assert machine.states == ["UP"]
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+def test_a_gateway_that_fails_is_left_for_the_next_at_once(network: Network, status: int) -> None:
+    machine = machine_with(network, gateways=(GATEWAY, OTHER))
+    first, other = Carrier(network), Carrier(network, OTHER)
+    first.answers["INVITE"] = status
+    call(machine)
+    assert len(first.passed) == 1 and other.passed[-1].uri == f"sip:+4930123@{OTHER}"
+    assert f'uri="sip:+4930123@{OTHER}"' in (other.passed[-1].headers.get("Authorization") or "")
+
+
+@pytest.mark.parametrize("status", [404, 486, 603])
+def test_what_is_wrong_with_the_number_is_not_tried_elsewhere(network: Network, status: int) -> None:
+    machine = machine_with(network, gateways=(GATEWAY, OTHER))
+    first, other = Carrier(network), Carrier(network, OTHER)
+    first.answers["INVITE"] = status
+    call(machine)
+    assert machine.states == [] and other.got == [] and machine.last_cause.startswith(f"{status} X from trunk carrier")
+
+
+def test_when_all_gateways_fail_the_last_failure_is_the_cause(network: Network) -> None:
+    machine = machine_with(network, gateways=(GATEWAY, OTHER))
+    for host in (GATEWAY, OTHER):
+        Carrier(network, host).answers["INVITE"] = 503
+    call(machine)
+    assert machine.states == [] and "503 X from trunk carrier: the carrier is overloaded" in machine.last_cause
+
+
+def test_a_slow_gateway_that_answers_after_all_is_hung_up(network: Network) -> None:
+    machine = machine_with(network, gateways=(GATEWAY, OTHER), answer_seconds=3.0, username="", password=Secret())
+    slow, other = Phone(network, GATEWAY), Phone(network, OTHER)
+    call(machine)
+    network.run(4)
+    other.respond(other.requests("INVITE")[0], 200, body=other.sdp())
+    slow.respond(slow.requests("INVITE")[0], 200, body=slow.sdp(), tag="late")
+    assert machine.states == ["UP"] and not other.requests("BYE")
+    assert len(slow.requests("ACK")) == 1 and len(slow.requests("BYE")) == 1
+
+
+def test_the_ack_of_an_answer_carries_the_credentials_of_its_invite(network: Network) -> None:
+    machine, carrier = machine_with(network), Carrier(network)
+    call(machine)
+    invite = answer_call(carrier)
+    assert machine.states == ["UP"] and carrier.requests("ACK")[-1].headers.get("Authorization") == invite.headers.get("Authorization")
 
 
 # ---- registration ---------------------------------------------------------------------------------------------------
