@@ -150,15 +150,24 @@ def open_session(suite: Suite, secret: bytes, ssrcs: Iterable[int], *, takes_any
         raise Misuse(f"{suite.name} takes {suite.secret_bytes} octets of key and salt, not {len(secret)}")
     session = ctypes.c_void_p()
     _check(_library.srtp_create(ctypes.byref(session), None), suite)
+    made = int(session.value or 0)
+    wanted = [(SSRC_SPECIFIC, ssrc) for ssrc in ssrcs] + ([(SSRC_ANY_INBOUND, 0)] if takes_any else [])
+    _add_streams(made, suite, secret, wanted)
+    return made
+
+
+def add_stream(session: int, suite: Suite, secret: bytes, ssrc: int) -> None:
+    _add_streams(session, suite, secret, [(SSRC_SPECIFIC, ssrc)])
+
+
+def _add_streams(session: int, suite: Suite, secret: bytes, wanted: list[tuple[int, int]]) -> None:
     key = ctypes.create_string_buffer(secret, len(secret))
     policy = _Policy(key=ctypes.addressof(key), window_size=128)
     for part, name in zip((policy.rtp, policy.rtcp), _POLICIES[suite.name], strict=True):
         getattr(_library, f"srtp_crypto_policy_set_{name}")(ctypes.byref(part))
-    wanted = [(SSRC_SPECIFIC, ssrc) for ssrc in ssrcs] + ([(SSRC_ANY_INBOUND, 0)] if takes_any else [])
     for policy.ssrc_type, policy.ssrc in wanted:
-        _check(_library.srtp_add_stream(session, ctypes.byref(policy)), suite)
+        _check(_library.srtp_add_stream(ctypes.c_void_p(session), ctypes.byref(policy)), suite)
     ctypes.memset(key, 0, len(secret))
-    return int(session.value or 0)
 
 
 def close_session(session: int) -> None:

@@ -29,7 +29,7 @@ from control_plane.messages import (
     TakeKey,
     UpdateMedia,
 )
-from media_workers import duty_cycle, sockets
+from media_workers import duty_cycle, sockets, srtp
 from media_workers.call_table import Worker as Views
 from media_workers.rows import Rows
 from shm.counters import WORKER
@@ -122,6 +122,7 @@ class MediaWorker:
 
     def _keep_house(self, now_ns: int) -> None:
         self.rows.release_quiet(now_ns)
+        srtp.adopt_strangers(self.views, slice(self.rows.first, self.rows.first + self.rows.count))
         media = self.config.media
         at_start, running = int(media.silent_seconds_at_start * SECOND_NS), int(media.silent_seconds * SECOND_NS)
         for call_id, silent_ms in self.rows.silent(now_ns, at_start, running, int(media.hold_seconds * SECOND_NS)):

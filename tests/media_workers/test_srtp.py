@@ -118,6 +118,39 @@ def test_the_window_remembers_64_packets() -> None:
     assert call.counter("srtp_replayed") == 3
 
 
+@pytest.mark.parametrize("suite", [CM, GCM], indirect=True)
+def test_a_stream_that_rolled_over_before_we_heard_it_is_found(call: SecureCall, far: FarEnd) -> None:
+    """Early media of an outgoing call: the far end counts, and we have no key yet."""
+    for seq in range(65_500, 65_600):
+        far.packet(seq)
+    assert call.unprotect(far.packet(65_600)) is None
+    random = np.random.default_rng(5)
+    for _ in range(40):  # and somebody tries to be in its place
+        call.unprotect(bytes((0x80, 0)) + random.bytes(180))
+        srtp.adopt_strangers(call.worker, slice(0, 2))
+    assert call.unprotect(far.packet(65_601)) is None
+    srtp.adopt_strangers(call.worker, slice(0, 2))
+    for seq in range(65_602, 65_700):
+        assert call.unprotect(far.packet(seq)) is not None
+    call.unprotect(bytes((0x80, 0)) + random.bytes(180))
+    assert int(call.srtp["stranger"]) == 0 and int(call.srtp["sources"]) <= 2, "whoever is proven needs no others"
+    call.die()
+    assert call.unprotect(far.packet(65_700)) is not None
+
+
+def test_strangers_do_not_keep_the_far_end_out() -> None:
+    call = SecureCall(make_keys(CM))
+    far = FarEnd(call.keys)
+    random = np.random.default_rng(6)
+    for seq in range(100):
+        for _ in range(3):
+            assert call.unprotect(bytes((0x80, 0)) + random.bytes(180)) is None
+        srtp.adopt_strangers(call.worker, slice(0, 2))
+        if seq >= 50:
+            assert call.unprotect(far.packet(seq)) is not None
+    assert int(call.srtp["sources"]) <= 3
+
+
 def test_an_index_is_not_used_twice_even_if_asked() -> None:
     call = SecureCall(make_keys(CM))
     assert call.protect() is not None
