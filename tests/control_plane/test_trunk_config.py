@@ -128,3 +128,14 @@ def test_bellframe_up_hands_trunks_and_passwords_on(tmp_path: pathlib.Path) -> N
     handed_on = tmp_path / "config.json"
     handed_on.write_bytes(config.encode(settings))
     assert config.load(handed_on).trunks[0].password.reveal() == "hush"
+
+
+def test_every_example_of_the_documentation_is_right() -> None:
+    import re
+    import tomllib
+
+    page = (pathlib.Path(__file__).parent.parent.parent / "docs" / "trunks.md").read_text()
+    examples = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+    assert len(examples) == 3
+    for example in examples:
+        loaded(**example)

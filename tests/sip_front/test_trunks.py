@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.messages import Failed, Originate
+from control_plane.messages import Failed, HoldCall, Originate, Transfer
 from control_plane.secret import Secret
 from control_plane.trunk_config import Trunk
 from sip_front.digest import Server, User
@@ -111,6 +111,21 @@ def test_a_bye_that_is_challenged_anew_is_sent_again(network: Network) -> None:
     network.run()
     byes = carrier.requests("BYE")
     assert [b.cseq[0] for b in byes] == [3, 4] and carrier.passed[-1].method == "BYE" and machine.front.is_quiet
+
+
+@pytest.mark.parametrize(
+    ("method", "order"), [("INVITE", HoldCall("out-1", True)), ("REFER", Transfer("out-1", "sip:200@203.0.113.10"))]
+)
+def test_hold_and_transfer_pass_a_challenge_too(network: Network, method: str, order: HoldCall | Transfer) -> None:
+    machine, carrier = machine_with(network), Carrier(network)
+    call(machine)
+    answer_call(carrier)
+    carrier.digest.secret = b"restarted"
+    before = len(carrier.requests(method))
+    machine.tell(b"command", order)
+    network.run()
+    tries = carrier.requests(method)[before:]
+    assert [t.cseq[0] for t in tries] == [3, 4] and carrier.passed[-1].method == method and machine.states == ["UP"]
 
 
 def test_a_401_that_comes_again_is_acknowledged_again_and_changes_nothing(network: Network) -> None:
