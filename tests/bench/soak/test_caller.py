@@ -25,7 +25,7 @@ def caller() -> Caller:
 
 @pytest.mark.parametrize(
     ("heard", "verdict"),
-    [(tone(600), Verdict.OWN), (tone(612), Verdict.FOREIGN), (tone(600, 20), Verdict.SILENT), (np.zeros(RATE_HZ, np.int16), Verdict.SILENT)],
+    [(tone(600), Verdict.OWN), (tone(612), Verdict.FOREIGN), (tone(600, 20), Verdict.SILENT), (tone(600, 0), Verdict.SILENT)],
 )
 def test_a_second_is_judged(heard: Pcm, verdict: Verdict) -> None:
     assert judge(heard[None], np.array([600]))[0][0] is verdict
