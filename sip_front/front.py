@@ -47,6 +47,7 @@ from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.routing import Chosen, Routing
 from sip_front.session import Session
 from sip_front.session_state import Event
+from sip_front.succession import PATIENCE_NS, Succession
 from sip_front.transport import Address, PlaceTowards, address_of
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
@@ -95,6 +96,7 @@ class Front:
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
         self.operators, self.orders = Operators(self), Orders(self)
+        self.succession = Succession(self)
         self.lookups: list[Lookup] = []
         self.resolving: dict[str, CallFacts] = {}
         """Calls whose name is being looked up: the same order again is the same call."""
@@ -204,6 +206,7 @@ class Front:
             trunk = self.trunks.get(call.trunk)
             if trunk:
                 trunk.calls.discard(call.call_id)
+        self.user_agent.touched.add(call.call_id)
         facts = call.facts(now_ns)
         self.operators.show_call(facts)
         if call.state is State.ENDED:
@@ -272,6 +275,8 @@ class Front:
         self.user_agent.deadlines.schedule(call)
 
     def _receive_call(self, session: Session, now_ns: int) -> None:
+        if self.succession.must_wait(session, now_ns):
+            return
         self.calls_total += 1
         request = session.invite
         number, caller = number_of(request.uri), number_of(request.from_.uri)
@@ -405,6 +410,7 @@ class Front:
             self._tell(peer, FrontStarted(self.front_id))
         if is_new:
             log.info("%s %d has reported (pid %d)", alive.role, alive.index, alive.pid)
+            self._welcome(peer, now_ns)
         elif is_replaced:
             log.warning("%s %d was replaced (pid %d); %d calls go on", alive.role, alive.index, alive.pid, len(peer.calls))
             if alive.role == "bridge":
@@ -412,6 +418,13 @@ class Front:
                     call = self.calls[call_id]
                     call.step(Cause.AGENT_LOST, now_ns)
                     self.user_agent.deadlines.schedule(call)
+
+    def _welcome(self, peer: Peer, now_ns: int) -> None:
+        """The first word of a worker or a bridge: it has calls of the front before us, and there are calls that wait for it."""
+        role = peer.facts.role
+        peer.calls.update(id for id, call in self.calls.items() if (call.worker if role == "worker" else call.bridge) == peer.index)
+        for session in self.succession.take_early():
+            self._receive_call(session, now_ns)
 
     def _handle_fact(self, identity: bytes, message: Message, now_ns: int) -> bool:
         """False: it is not one of theirs."""
@@ -459,10 +472,22 @@ class Front:
             for peer in self.peers.of(role):
                 if now_ns - peer.heard_ns > limit_ns:
                     self._fail_calls(peer, f"{role} {peer.index} has been away for {limit_ns // 10**9} s; look into its log", now_ns)
+        if now_ns - self.started_ns > PATIENCE_NS:
+            for session in self.succession.take_early():
+                self._receive_call(session, now_ns)
+        self._fail_forsaken(now_ns)
         self._handle_events(now_ns)
         self.peers.prune(now_ns)
         self.trunks.tick(now_ns)
         self.admission.log_the_rest(now_ns)
+
+    def _fail_forsaken(self, now_ns: int) -> None:
+        """Calls of the front before us whose worker has never reported to us."""
+        if now_ns - self.started_ns > WORKER_AWAY_LIMIT_NS:
+            for call in list(self.calls.values()):
+                if self.peers.get("worker", call.worker) is None and call.state not in (State.CLOSING, State.ENDED):
+                    call.fail(f"worker {call.worker} has not reported since the front was started; look into its log", now_ns)
+                    self.user_agent.deadlines.schedule(call)
 
     def _fail_calls(self, peer: Peer, text: str, now_ns: int) -> None:
         for call_id in list(peer.calls):

@@ -133,6 +133,10 @@ class UserAgent:
         self.invites: dict[tuple[str, str, int], Served] = {}
         """By what a merged request has in common with the first (8.2.2.2)."""
         self.outbox: list[tuple[bytes, Address]] = []
+        self.taken_over: dict[str, Session] = {}
+        """By Call-ID: of the front before us."""
+        self.touched: set[str] = set()
+        """Calls of ours for which something was sent: what the journal should know first."""
         self.events: list[Event] = []
         self.traces: list[Trace] = []
         self.is_traced = False
@@ -235,7 +239,7 @@ class UserAgent:
         session.is_secure = to.scheme == "sips"
         # those only that see the same address of ours: the offer names it
         session.alternatives = [other for other in destinations[1:] if self.place_towards(other).host == host]
-        session.negotiation = self._negotiation(host, destination.host)
+        session.negotiation = self.new_negotiation(host, destination.host)
         session.local_tag, session.sip_call_id = secrets.token_hex(6), f"{secrets.token_hex(12)}@{bracketed(host)}"
         user = "".join(c for c in caller if c.isalnum() or c in "+-_.") or "bellframe"
         session.invite = Request("INVITE", to._replace(headers={}).encode(), Headers())
@@ -267,6 +271,8 @@ class UserAgent:
 
     def forget(self, session: Session) -> None:
         self.sessions.pop((session.sip_call_id, session.local_tag), None)
+        if self.taken_over.get(session.sip_call_id) is session:
+            del self.taken_over[session.sip_call_id]
 
     def respond(self, served: Served, response: Response, now_ns: int) -> bytes:
         octets = response.encode()
@@ -302,6 +308,7 @@ class UserAgent:
 
     def send(self, octets: bytes, destination: Address, session: Session) -> None:
         self.outbox.append((octets, destination))
+        self.touched.add(session.call_id)
         if self.is_traced:
             self.traces.append(Trace(session.call_id, True, summarize(octets), str(destination)))
 
@@ -350,7 +357,8 @@ class UserAgent:
     def _receive_response(self, response: Response, source: Address, now_ns: int) -> None:
         sent = self.sent.get(client_key(response))
         if sent is None:
-            return  # a repeat for a transaction that is over, or made up
+            self._receive_stray(response)
+            return
         validate(response)
         self._trace_received(sent.session, f"{response.status} {response.reason} ({sent.request.method})", source)
         is_failed_invite = sent.request.method == "INVITE" and response.status >= 300
@@ -360,6 +368,14 @@ class UserAgent:
             sent.transaction.told = False
             if response.status not in (401, 407) or not self._answer_challenge(sent, response, now_ns):
                 sent.on_response(response, now_ns)
+
+    def _receive_stray(self, response: Response) -> None:
+        """A repeat for a transaction that is over, or made up. The 2xx of a re-INVITE by the front before us wants its ACK."""
+        number, method = response.cseq
+        session = self.sessions.get((response.call_id, response.from_.tag or ""))
+        is_ours = session is not None and session.dialog is not None and session.dialog.remote_tag == response.to.tag
+        if session and session.dialog and is_ours and method == "INVITE" and 200 <= response.status < 300:
+            session.send_ack(session.make_request("ACK", cseq=number).encode(), session.dialog)
 
     def _answer_challenge(self, sent: Sent, response: Response, now_ns: int) -> bool:
         """Send it once more, with credentials (22.2, 22.3). False: there is nothing to answer with, and the response is final.
@@ -456,11 +472,22 @@ class UserAgent:
         elif request.method != "INVITE":
             self._log_refusal(f"405: {request.method} is not for us", source, now_ns, is_call=False)
             self._reply(request, 405, destination, (("Allow", ALLOW),))
+        elif self._repeat_answer(request):
+            return
         elif _merge_key(request) in self.invites:
             self._log_refusal("482: the same INVITE came twice on different ways; a proxy before us forks it to us", source, now_ns)
             self._reply(request, 482, destination)
         else:
             self._receive_invite(request, key, source, destination, trunk, now_ns)
+
+    def _repeat_answer(self, request: Request) -> bool:
+        """An INVITE that the front before us has answered comes again: so does its answer."""
+        session = self.taken_over.get(request.call_id)
+        waiting = session.unacknowledged.get(request.cseq[0]) if session else None
+        if session is None or waiting is None or session.dialog is None or session.dialog.remote_tag != request.from_.tag:
+            return False
+        self.send_response(waiting.octets, session)
+        return True
 
     def _receive_invite(
         self, request: Request, key: tuple[str, ...], source: Address, destination: Address, trunk: str, now_ns: int
@@ -485,7 +512,7 @@ class UserAgent:
         session.trunk = trunk
         served = Served(self, key, request, destination, session)
         start_incoming(session, served, secrets.token_hex(6))
-        session.negotiation = self._negotiation(host, source.host, trunk)
+        session.negotiation = self.new_negotiation(host, source.host, trunk)
         self.served[key] = self.invites[_merge_key(request)] = served
         self.sessions[request.call_id, session.local_tag] = session
         self._trace_received(session, "INVITE", source)
@@ -567,7 +594,7 @@ class UserAgent:
         stream = Address(destination.host, destination.port, "tcp")
         return None if self.place_towards(stream).port is None else stream
 
-    def _negotiation(self, address: str, remote_host: str, trunk: str = "") -> Negotiation:
+    def new_negotiation(self, address: str, remote_host: str, trunk: str = "") -> Negotiation:
         remote = fold(remote_host)
         formats, srtp = self.trunk_formats.get(trunk, self.formats), self.trunk_srtp.get(trunk, self.srtp)
         return Negotiation(formats, address, allow_loopback=remote is not None and remote.is_loopback, srtp=srtp)

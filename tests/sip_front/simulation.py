@@ -21,11 +21,14 @@ from control_plane.messages import (
     StartAgent,
     UpdateMedia,
 )
+from sip_front import journal
+from sip_front.deadlines import Deadlines
 from sip_front.front import Front
 from sip_front.message import Request, Response, parse
 from sip_front.transport import TRANSPORTS, Address, Place
 
 SECOND = 1_000_000_000
+BOOT = "this start of the machine"
 CALLER, SERVER, STRANGER = "192.0.2.10", "192.0.2.1", "198.51.100.7"
 TRUSTED = ("192.0.2.0/24",)
 SDP = (
@@ -86,8 +89,11 @@ class Machine:
         settings = Sip(**{"listen": f"{host}:5060", "allow": TRUSTED, **sip})  # type: ignore[arg-type]
         routes = (Route(agent="echo", to="[0-9+]*", arguments={"tone": "high"}),)
         config = Config(**{"sip": settings, "media": Media(), "routes": routes, **(more or {})})
-        self.network, self.host = network, host
+        self.network, self.host, self.config = network, host, config
         self.front = Front(config, self.place_towards, network.now_ns)
+        self.is_dead = False
+        """The front is; its workers and bridges go on."""
+        self.journal = journal.write(journal.Begin(self.front.front_id, BOOT))
         self.refuses_tcp: set[str] = set()
         """Hosts that take no TCP from us."""
         self.silent: set[bytes] = set()
@@ -124,19 +130,37 @@ class Machine:
         self.silent.discard(identity)
         self.introduce(identity)
 
+    def kill_front(self) -> None:
+        self.is_dead = True
+
+    def start_front(self) -> None:
+        """Another one, with the journal as it was left."""
+        self.front, self.is_dead = Front(self.config, self.place_towards, self.network.now_ns), False
+        self.front.succession.take_over(*journal.last_of_each(journal.read(self.journal), BOOT), self.network.now_ns)
+        self.pump()
+
     def tell(self, identity: bytes, message: Message) -> None:
+        if self.is_dead:
+            return
         self.front.receive_message(identity, message, self.network.now_ns)
         self.pump()
 
     def receive(self, octets: bytes, source: Address) -> None:
+        if self.is_dead:
+            return
         self.front.receive_sip(octets, source, self.network.now_ns)
         self.pump()
 
     def expire(self) -> None:
+        if self.is_dead:
+            self.front.tick_ns = self.network.now_ns + SECOND
+            self.front.user_agent.deadlines = Deadlines()
+            return
         self.front.expire(self.network.now_ns)
         self.pump()
 
     def pump(self) -> None:
+        self.journal += b"".join(map(journal.write, self.front.succession.take_entries()))
         for octets, destination in self.front.take_sip():
             self.datagrams.append((octets, destination))
             if destination.is_reliable and destination.host in self.refuses_tcp:

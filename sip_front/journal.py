@@ -1,0 +1,221 @@
+"""Calls that outlive the front: each as it stands between two requests, so that the next front goes on with it. No file, only octets.
+
+The journal is a run of entries: length, CRC-32, msgpack. The last entry of a call counts, and Over ends it; an entry that was cut by a
+crash ends the reading. It is written before what it tells of is sent. It holds keys of SRTP: for the owner's eyes only.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from control_plane.messages import MediaDescription, MediaOpened
+from sip_front.call import Call, State
+from sip_front.call import resume_agent as order_agent
+from sip_front.call import update_media as order_media
+from sip_front.dialog import Dialog
+from sip_front.message import BadMessage, Request, parse, parse_name_address
+from sip_front.sdp import parse_sdp
+from sip_front.session import Session
+from sip_front.session_state import State as SessionState
+from sip_front.session_timer import State as TimerState
+from sip_front.transport import Address
+from sip_front.unacknowledged import Unacknowledged
+from sip_front.user_agent import UserAgent
+
+ENTRY = struct.Struct("<II")
+MAX_ENTRY_BYTES = 1 << 20
+KEPT = {State.ANSWERED: SessionState.ANSWERED, State.JOINING: SessionState.UP, State.UP: SessionState.UP}
+"""States of a call that another front can go on from. A set-up is begun anew by the far end's next INVITE."""
+
+
+class Begin(msgspec.Struct, frozen=True, tag=True):
+    """The first entry: whose calls these are, and since which start of the machine its clock counts."""
+
+    front_id: int
+    boot_id: str
+
+
+class Over(msgspec.Struct, frozen=True, tag=True):
+    call_id: str
+
+
+class SavedDialog(msgspec.Struct, frozen=True):
+    """Texts of the far end are octets here: they need not be UTF-8."""
+
+    local: bytes
+    remote: bytes
+    remote_target: bytes
+    routes: list[bytes]
+    local_cseq: int
+    remote_cseq: int | None
+
+
+class SavedTimer(msgspec.Struct, frozen=True):
+    state: str
+    interval_s: int
+    minimum_s: int
+    refresh_ns: int
+    end_ns: int
+
+
+class SavedMedia(msgspec.Struct, frozen=True):
+    """Of the negotiation: what was said last, and what holds."""
+
+    port: int
+    session_id: int
+    said: bytes
+    agreed: MediaDescription
+    wish: Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+    srtp: str
+
+
+class Saved(msgspec.Struct, frozen=True, tag=True):
+    """One call."""
+
+    call_id: str
+    state: str
+    direction: Literal["inbound", "outbound"]
+    caller: str
+    callee: str
+    agent: str
+    trunk: str
+    arguments: dict[str, str]
+    headers: dict[str, str]
+    worker: int
+    bridge: int
+    opened: MediaOpened
+    started_ns: int
+    started_at: float
+    rang_ns: int
+    answered_ns: int
+    dialog: SavedDialog
+    timer: SavedTimer
+    media: SavedMedia
+    invite: bytes
+    unacknowledged: dict[int, bytes]
+    local_host: str
+    peer: Address
+    reply_to: Address
+    is_secure: bool
+    is_behind_nat: bool
+    allowed: tuple[str, ...]
+
+
+Entry = Begin | Saved | Over
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+def write(entry: Entry) -> bytes:
+    body = _encode(entry)
+    return ENTRY.pack(len(body), zlib.crc32(body)) + body
+
+
+def read(octets: bytes) -> Iterator[Entry]:
+    """The entries up to the first that is not whole, or not ours."""
+    at = 0
+    while at + ENTRY.size <= len(octets):
+        size, checksum = ENTRY.unpack_from(octets, at)
+        body = octets[at + ENTRY.size : at + ENTRY.size + size]
+        if size > MAX_ENTRY_BYTES or len(body) < size or zlib.crc32(body) != checksum:
+            return
+        try:
+            yield _decode(body)
+        except msgspec.DecodeError:
+            return  # of another release
+        at += ENTRY.size + size
+
+
+def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Saved]]:
+    """The front that wrote them, and its calls as it left them. (0, []) if there is nothing to go on with."""
+    front_id, calls = 0, dict[str, Saved]()
+    for entry in entries:
+        match entry:
+            case Begin():
+                front_id, calls = entry.front_id if entry.boot_id == boot_id else 0, {}
+            case Saved():
+                calls[entry.call_id] = entry
+            case Over():
+                calls.pop(entry.call_id, None)
+    return front_id, list(calls.values()) if front_id else []
+
+
+def octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def save(call: Call) -> Saved | None:
+    """The call as it stands. None: another front could not go on with it."""
+    session, opened = call.session, call.opened
+    dialog, agreed = session.dialog, session.negotiation.agreed
+    if opened is None or dialog is None or agreed is None or KEPT.get(call.state) is not session.state:
+        return None
+    timer, negotiation = session.timer, session.negotiation
+    return Saved(
+        call_id=call.call_id, state=call.state.name, direction=call.direction, caller=call.caller, callee=call.callee,
+        agent=call.agent, trunk=call.trunk, arguments=call.arguments, headers=call.headers, worker=call.worker, bridge=call.bridge,
+        opened=opened, started_ns=call.started_ns, started_at=call.started_at, rang_ns=call.rang_ns, answered_ns=call.answered_ns,
+        dialog=SavedDialog(
+            octets(dialog.local.encode()), octets(dialog.remote.encode()), octets(dialog.remote_target),
+            [octets(route) for route in dialog.routes], dialog.local_cseq, dialog.remote_cseq,
+        ),
+        timer=SavedTimer(timer.state.name, timer.interval_s, timer.minimum_s, timer.refresh_ns, timer.end_ns),
+        media=SavedMedia(
+            negotiation.port, negotiation.session_id, negotiation.local.encode() if negotiation.local else b"", agreed,
+            negotiation.wish, negotiation.srtp,
+        ),
+        invite=session.invite.encode(),
+        unacknowledged={cseq: waiting.octets for cseq, waiting in session.unacknowledged.items()},
+        local_host=session.local_host, peer=session.peer._replace(flow=0), reply_to=session.reply_to._replace(flow=0),
+        is_secure=session.is_secure, is_behind_nat=session.is_behind_nat, allowed=tuple(method for method in session.allowed if method.isascii()),
+    )  # fmt: skip
+
+
+def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
+    """Raises BadMessage, or another BellframeError, for what another release wrote otherwise."""
+    session = Session(agent, saved.call_id, KEPT[State[saved.state]], saved.local_host, saved.peer)
+    invite = parse(saved.invite)
+    if not isinstance(invite, Request):
+        raise BadMessage("the journal holds no INVITE there")
+    session.invite, session.sip_call_id = invite, invite.call_id
+    local, remote = parse_name_address(text(saved.dialog.local)), parse_name_address(text(saved.dialog.remote))
+    session.local_tag = local.tag or ""
+    session.dialog = dialog = Dialog(
+        invite.call_id, local, remote, remote_target=text(saved.dialog.remote_target), routes=list(map(text, saved.dialog.routes))
+    )
+    dialog.local_cseq, dialog.remote_cseq = saved.dialog.local_cseq, saved.dialog.remote_cseq
+    session.reply_to, session.trunk = saved.reply_to, saved.trunk
+    session.is_secure, session.is_behind_nat, session.allowed = saved.is_secure, saved.is_behind_nat, frozenset(saved.allowed)
+    timer = session.timer
+    timer.state, timer.interval_s, timer.minimum_s = TimerState[saved.timer.state], saved.timer.interval_s, saved.timer.minimum_s
+    timer.refresh_ns, timer.end_ns = saved.timer.refresh_ns, saved.timer.end_ns
+    if timer.state is TimerState.REFRESHING:  # that request has nobody any more: it is sent again
+        timer.state = TimerState.RESTING
+    session.negotiation = agent.new_negotiation(saved.local_host, saved.peer.host, saved.trunk)
+    negotiation, media = session.negotiation, saved.media
+    negotiation.port, negotiation.session_id, negotiation.wish, negotiation.srtp = media.port, media.session_id, media.wish, media.srtp
+    negotiation.local, negotiation.agreed = parse_sdp(media.said) if media.said else None, media.agreed
+    if media.agreed.srtp:
+        negotiation.keys.agree(media.agreed.srtp)
+    session.unacknowledged = {cseq: Unacknowledged(octets, now_ns) for cseq, octets in saved.unacknowledged.items()}
+    session.set_deadline()
+    return session
+
+
+def restore_call(saved: Saved, call: Call, now_ns: int) -> None:
+    """Put the call where it was, and ask worker and bridge whether they have it."""
+    call.state, call.was_answered = State[saved.state], True
+    call.caller, call.callee, call.agent, call.trunk = saved.caller, saved.callee, saved.agent, saved.trunk
+    call.arguments, call.headers, call.worker, call.bridge = saved.arguments, saved.headers, saved.worker, saved.bridge
+    call.media, call.opened = saved.media.agreed, saved.opened
+    call.started_ns, call.rang_ns, call.answered_ns = saved.started_ns, saved.rang_ns, saved.answered_ns
+    call.has_agent = saved.state != State.JOINING.name
+    order_media(call, now_ns)
+    order_agent(call, now_ns)
