@@ -143,11 +143,11 @@ def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Save
     return front_id, list(calls.values()) if front_id else []
 
 
-def octets(text: str) -> bytes:
+def as_octets(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def text(octets: bytes) -> str:
+def as_text(octets: bytes) -> str:
     return octets.decode("utf-8", "surrogateescape")
 
 
@@ -163,8 +163,8 @@ def save(call: Call) -> Saved | None:
         agent=call.agent, trunk=call.trunk, arguments=call.arguments, headers=call.headers, worker=call.worker, bridge=call.bridge,
         opened=opened, started_ns=call.started_ns, started_at=call.started_at, rang_ns=call.rang_ns, answered_ns=call.answered_ns,
         dialog=SavedDialog(
-            octets(dialog.local.encode()), octets(dialog.remote.encode()), octets(dialog.remote_target),
-            [octets(route) for route in dialog.routes], dialog.local_cseq, dialog.remote_cseq,
+            as_octets(dialog.local.encode()), as_octets(dialog.remote.encode()), as_octets(dialog.remote_target),
+            [as_octets(route) for route in dialog.routes], dialog.local_cseq, dialog.remote_cseq,
         ),
         timer=SavedTimer(timer.state.name, timer.interval_s, timer.minimum_s, timer.refresh_ns, timer.end_ns),
         media=SavedMedia(
@@ -174,7 +174,8 @@ def save(call: Call) -> Saved | None:
         invite=session.invite.encode(),
         unacknowledged={cseq: waiting.octets for cseq, waiting in session.unacknowledged.items()},
         local_host=session.local_host, peer=session.peer._replace(flow=0), reply_to=session.reply_to._replace(flow=0),
-        is_secure=session.is_secure, is_behind_nat=session.is_behind_nat, allowed=tuple(method for method in session.allowed if method.isascii()),
+        is_secure=session.is_secure, is_behind_nat=session.is_behind_nat,
+        allowed=tuple(method for method in session.allowed if method.isascii()),
     )  # fmt: skip
 
 
@@ -185,10 +186,10 @@ def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
     if not isinstance(invite, Request):
         raise BadMessage("the journal holds no INVITE there")
     session.invite, session.sip_call_id = invite, invite.call_id
-    local, remote = parse_name_address(text(saved.dialog.local)), parse_name_address(text(saved.dialog.remote))
+    local, remote = parse_name_address(as_text(saved.dialog.local)), parse_name_address(as_text(saved.dialog.remote))
     session.local_tag = local.tag or ""
     session.dialog = dialog = Dialog(
-        invite.call_id, local, remote, remote_target=text(saved.dialog.remote_target), routes=list(map(text, saved.dialog.routes))
+        invite.call_id, local, remote, remote_target=as_text(saved.dialog.remote_target), routes=list(map(as_text, saved.dialog.routes))
     )
     dialog.local_cseq, dialog.remote_cseq = saved.dialog.local_cseq, saved.dialog.remote_cseq
     session.reply_to, session.trunk = saved.reply_to, saved.trunk
