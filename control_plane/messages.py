@@ -226,6 +226,13 @@ class GetFigures(Message):
     pass
 
 
+class GetEnded(Message):
+    """The calls that have ended, oldest first, a few at a time. The answer says with which number to go on."""
+
+    after: int = 0
+    """How many have been seen already."""
+
+
 class GetCall(Message):
     call_id: str
 
@@ -366,6 +373,17 @@ class Calls(Message):
     calls: tuple[CallFacts, ...]
 
 
+class EndedCalls(Message):
+    """`front` is another one when the front was replaced, and then counting began anew."""
+
+    front: int
+    calls: tuple[CallFacts, ...]
+    last: int
+    """The number of the last of them; ask for those after it."""
+    missed: int = 0
+    """Ended since then too, and forgotten meanwhile."""
+
+
 class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many calls of one direction and trunk have something in common."""
 
@@ -453,6 +471,7 @@ Anything = (
     | GetCalls
     | GetCall
     | GetFigures
+    | GetEnded
     | HangUp
     | Transfer
     | HoldCall
@@ -465,6 +484,7 @@ Anything = (
     | Status
     | Calls
     | Figures
+    | EndedCalls
     | Done
     | Failed
     | CallChanged

@@ -92,6 +92,7 @@ class Front:
         self.calls: dict[str, Call] = {}
         self.ended: dict[str, CallFacts] = {}
         self.ended_order: deque[str] = deque()
+        self.ended_total = 0
         self.calls_total = self.calls_refused = 0
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
@@ -220,6 +221,7 @@ class Front:
         self.figures.take(facts)
         self.ended[facts.call_id] = facts
         self.ended_order.append(facts.call_id)
+        self.ended_total += 1
         if len(self.ended_order) > MAX_ENDED:
             self.ended.pop(self.ended_order.popleft(), None)
 

@@ -1,5 +1,6 @@
 """What people and programs ask of the front, and what they are shown while they watch."""
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from control_plane.dtmf import why_not_keys
@@ -9,9 +10,11 @@ from control_plane.messages import (
     Calls,
     Done,
     Drain,
+    EndedCalls,
     Failed,
     GetCall,
     GetCalls,
+    GetEnded,
     GetFigures,
     GetStatus,
     HangUp,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from sip_front.front import Front
 
 MAX_WATCHERS = 64
+MAX_ENDED_AT_ONCE = 200
 
 
 class Operators:
@@ -51,6 +55,8 @@ class Operators:
                 return self._status(now_ns)
             case GetCalls():
                 return Calls(tuple(call.facts(now_ns) for call in front.calls.values()))
+            case GetEnded(after=after):
+                return self._ended_since(after)
             case GetFigures():
                 return front.figures.show((call.direction, call.trunk, call.state.name.lower()) for call in front.calls.values())
             case GetCall(call_id=call_id):
@@ -78,6 +84,14 @@ class Operators:
                 self._count_watchers()
                 return Done()
         return None
+
+    def _ended_since(self, after: int) -> EndedCalls:
+        front = self.front
+        forgotten = front.ended_total - len(front.ended_order)
+        first = max(after, forgotten)
+        wanted = islice(front.ended_order, first - forgotten, first - forgotten + MAX_ENDED_AT_ONCE)
+        found = tuple(front.ended[call_id] for call_id in wanted)
+        return EndedCalls(front.front_id, found, first + len(found), max(0, first - after))
 
     def _status(self, now_ns: int) -> Status:
         front = self.front

@@ -71,7 +71,9 @@ def configure(arguments: argparse.Namespace) -> Config:
     routes = (Route(agent=agent),) if agent else given.routes
     runtime_directory = os.path.abspath(arguments.runtime_dir) if arguments.runtime_dir else given.runtime_directory
     http = _replaced(given.http, listen=arguments.http)
-    replaced = {"sip": sip, "media": media, "bridge": bridge, "http": http, "routes": routes, "runtime_directory": runtime_directory}
+    kept = _replaced(given.records, file=os.path.abspath(given.records.file) if given.records.file else None)
+    replaced = {"sip": sip, "media": media, "bridge": bridge, "http": http, "records": kept, "routes": routes}
+    replaced["runtime_directory"] = runtime_directory
     return config.check(msgspec.structs.replace(given, **replaced))
 
 

@@ -97,7 +97,7 @@ async def facts_of(request: web.Request, call_id: str) -> CallFacts:
     answer = await services.link.ask(GetCall(call_id))
     if isinstance(answer, Calls) and answer.calls:
         return answer.calls[0]
-    recorded = await services.find_record(call_id)
+    recorded = await services.recorder.find(call_id) if services.recorder else None
     if recorded is None:
         raise Refusal(404, f"there is no call {call_id[:80]}; GET /v1/calls lists those that are up")
     return recorded

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from control_plane.http.link import Link
 from control_plane.messages import CallChanged, CallFacts, Message, Watch
@@ -16,7 +16,7 @@ Take = Callable[[CallFacts], None]
 class Feed:
     """`run` until it is cancelled. A taker must return at once, and not raise."""
 
-    def __init__(self, link: Link, takers: list[Take]) -> None:
+    def __init__(self, link: Link, takers: Sequence[Take]) -> None:
         self.link, self.takers = link, takers
 
     async def run(self) -> None:

@@ -150,7 +150,11 @@ def own_families(services: Services, started: float) -> list[Family]:
     answered = [Sample(count, (("method", method), ("status", str(status)))) for (method, status), count in services.answered.items()]
     results = (("sent", hooks.sent), ("failed", hooks.failed), ("dropped", hooks.dropped))
     posted = [Sample(count, (("result", result),)) for result, count in results]
+    writer = services.recorder.writer if services.recorder else None
+    kept = [Sample(writer.written, (("result", "written"),)), Sample(writer.dropped, (("result", "dropped"),))] if writer else []
     return [
+        Family(PREFIX + "records_total", "counter", "calls that left a record, and those whose record was dropped", kept),
+        Family(PREFIX + "records_waiting", "gauge", "records that are not written yet", [Sample(len(writer.waiting))] if writer else []),
         Family(PREFIX + "http_requests_total", "counter", "requests to this API, by their answer", answered),
         Family(PREFIX + "http_event_streams", "gauge", "who reads /v1/events", [Sample(services.streams)]),
         Family(PREFIX + "webhooks_total", "counter", "changes of calls that were posted, or not", posted),

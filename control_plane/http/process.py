@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import pathlib
 import signal
 import sys
@@ -20,6 +21,7 @@ from control_plane.http.api import make_app
 from control_plane.http.feed import Feed
 from control_plane.http.link import Link
 from control_plane.http.media import Media
+from control_plane.http.recorder import Recorder
 from control_plane.http.services import Services
 from control_plane.http.webhooks import Webhooks
 
@@ -36,6 +38,16 @@ def make_services(config: Config, link: Link) -> Services:
     return Services(config, link, Access(load_tokens(http)), Webhooks(http.webhook, secret), Media(config.runtime_path()))
 
 
+def make_recorder(config: Config, link: Link) -> Recorder | None:
+    """Raises ConfigurationError."""
+    if not config.records.file:
+        return None
+    path = pathlib.Path(config.records.file)
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigurationError(f"records.file: nothing can be written to {path.parent.absolute()}; make that folder, or name another one")
+    return Recorder(link, path, config.records.days)
+
+
 async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None:
     """Until SIGTERM or SIGINT."""
     loop, is_stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -43,7 +55,11 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
         loop.add_signal_handler(number, is_stopping.set)
     link = Link(context, config.runtime_path())
     services = make_services(config, link)
-    tasks = [loop.create_task(Feed(link, [services.webhooks.take]).run()), loop.create_task(services.media.run())]
+    services.recorder = recorder = make_recorder(config, link)
+    takers = [services.webhooks.take, *([recorder.take] if recorder else [])]
+    tasks = [loop.create_task(Feed(link, takers).run()), loop.create_task(services.media.run())]
+    if recorder:
+        tasks.append(loop.create_task(recorder.run()))
     runner = web.AppRunner(make_app(services), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S)
     try:
         status = await listen(runner, config.http.listen) if config.http.listen else "writing call records"
@@ -58,6 +74,8 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if recorder:
+            await recorder.close()
         await services.webhooks.close()
         link.close()
 

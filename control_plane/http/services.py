@@ -1,7 +1,6 @@
 """What the handlers share."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -11,14 +10,10 @@ from control_plane.http.answers import Answers
 from control_plane.http.link import Link
 from control_plane.http.media import Media
 from control_plane.http.problem import Handler
+from control_plane.http.recorder import Recorder
 from control_plane.http.webhooks import Webhooks
-from control_plane.messages import CallFacts
 
 METHODS = ("GET", "POST", "DELETE")
-
-
-async def no_record(_call_id: str) -> CallFacts | None:
-    return None
 
 
 class Services:
@@ -29,8 +24,7 @@ class Services:
         """Requests, by method and status."""
         self.streams = 0
         """How many read /v1/events."""
-        self.find_record: Callable[[str], Awaitable[CallFacts | None]] = no_record
-        """A call that ended long ago."""
+        self.recorder: Recorder | None = None
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:

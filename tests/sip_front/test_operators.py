@@ -7,9 +7,11 @@ from control_plane.messages import (
     Calls,
     Done,
     Drain,
+    EndedCalls,
     Failed,
     GetCall,
     GetCalls,
+    GetEnded,
     GetStatus,
     HangUp,
     Message,
@@ -174,6 +176,21 @@ def test_a_name_that_is_not_found_is_a_call_that_failed(machine: Machine) -> Non
     assert machine.told(Failed, OPERATOR)[-1] == Failed("cannot call phones.example.com: its name has no address", 422, "out")
     failed = machine.told(CallChanged, b"watcher")[-1].call
     assert (failed.state, failed.outcome) == ("ended", "failed") and ask(machine, GetCall("out")) == Calls((failed,))
+
+
+def test_calls_that_ended_are_named_in_order_and_what_is_forgotten_is_counted(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sip_front.operators.MAX_ENDED_AT_ONCE", 2)
+    monkeypatch.setattr("sip_front.front.MAX_ENDED", 3)
+    for i in range(5):
+        ask(machine, Originate(f"out-{i}", "sip:bob@phones.example.com", "echo"))
+        (lookup,) = machine.front.take_lookups()
+        machine.front.fail_order(lookup, "no address")
+    first = ask(machine, GetEnded(1))
+    assert isinstance(first, EndedCalls) and (first.front, first.last, first.missed) == (machine.front.front_id, 4, 1)
+    second = ask(machine, GetEnded(first.last))
+    assert isinstance(second, EndedCalls) and (second.last, second.missed) == (5, 0)
+    assert [call.call_id for call in (*first.calls, *second.calls)] == ["out-2", "out-3", "out-4"]
+    assert ask(machine, GetEnded(5)) == EndedCalls(machine.front.front_id, (), 5)
 
 
 def test_who_watches_calls_only_costs_no_trace(machine: Machine, phone: Phone) -> None:

@@ -73,11 +73,12 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(start_server: StartServer, receiver: http.server.ThreadingHTTPServer) -> Api:
+def api(start_server: StartServer, receiver: http.server.ThreadingHTTPServer, tmp_path_factory: pytest.TempPathFactory) -> Api:
     port = free_tcp_port()
     webhook = f"http://{HOST}:{receiver.server_port}/hook"
     settings = {"listen": f"{HOST}:{port}", "tokens": [TOKEN], "webhook": webhook, "webhook_secret": SECRET}
-    return Api(start_server(only=[{"agent": "echo"}], http=settings), port)
+    records = {"file": str(tmp_path_factory.mktemp("records") / "calls.db")}
+    return Api(start_server(only=[{"agent": "echo"}], http=settings, records=records), port)
 
 
 def test_a_call_that_came_in_is_seen_and_hung_up(api: Api) -> None:
@@ -125,6 +126,20 @@ def test_a_call_out_to_ourselves_is_one_call_whose_steps_are_posted(api: Api) ->
     assert [event["event"] for event in found] == ["call.started", "call.ringing", "call.answered", "call.ended"]
 
 
+def test_every_call_leaves_a_record(api: Api) -> None:
+    with Caller(api.server.sip_port) as caller:
+        caller.wait_for_packets(20)
+
+    def look() -> Any:
+        done = api.server.command("records", "--since", "10m", "--json")
+        return next((call for call in json.loads(done.stdout) if call["caller"] == caller.name), None) if done.returncode == 0 else None
+
+    call = wait_for("its record", look)
+    assert (call["outcome"], call["status"], call["cause"]) == ("answered", 200, "the far end hung up")
+    assert call["counters"]["packets_received"] >= 20 and call["started_at"] <= call["answered_at"] < call["ended_at"]
+    assert caller.name in api.server.command("records").stdout
+
+
 def test_what_becomes_of_an_order_is_told_later(api: Api) -> None:
     nobody = f"sip:x@{HOST}:{free_tcp_port()}"
     status, made = api("POST", "/v1/calls", {"to": nobody, "agent": "echo"})
@@ -156,4 +171,6 @@ def test_health_is_red_while_draining_and_the_process_ends_with_the_server(api: 
         caller.wait_for_packets(5)
         api.server.terminate()
         wait_for("it is red", lambda: api("GET", "/healthz")[1]["why"].startswith("draining"))
+        file = json.loads((api.server.runtime / "config.json").read_text())["records"]["file"]
     api.server.stop()
+    assert caller.name in api.server.command("records", "--file", file).stdout, "also the call that ended last"
