@@ -19,6 +19,7 @@ from control_plane.messages import (
 )
 from sip_front.call import LIMITS_NS, TRANSITIONS, Cause, State
 from sip_front.message import Response
+from sip_front.transport import Address
 from tests.sip_front.simulation import CALLER, SERVER, Machine, Network, Phone
 
 BRIDGES, WORKERS = {b"bridge-0", b"bridge-1"}, {b"worker-0", b"worker-1"}
@@ -516,3 +517,40 @@ def test_durations_are_counted_to_the_end(network: Network, machine: Machine, ph
     phone.request("BYE")
     facts = next(iter(machine.front.ended.values()))
     assert facts.duration_s == pytest.approx(10.2, abs=0.2) and facts.state == "ended"
+
+
+def test_a_call_that_ends_its_agents_process_again_and_again_is_ended(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.call()
+    for _ in range(2):
+        machine.replace(b"bridge-0")
+        network.run(5)
+    assert machine.states == ["UP"]
+    network.run(60)
+    machine.replace(b"bridge-0")
+    network.run(1)
+    assert machine.states == ["UP"], "three times, but not within a minute"
+    machine.replace(b"bridge-0")
+    network.run(1)
+    started = len(machine.told(StartAgent))
+    machine.replace(b"bridge-0")
+    network.run(1)
+    assert machine.last_cause == "the process of its agent echo died 3 times within 60 s; look into the log of bridge 0"
+    assert len(phone.requests("BYE")) >= 1 and len(machine.told(StartAgent)) == started
+
+
+def test_a_name_that_is_found_while_draining_is_not_dialled(network: Network, machine: Machine, phone: Phone) -> None:
+    machine.tell(b"operator", Originate("out", "sip:bob@phones.example.com", "echo"))
+    (lookup,) = machine.front.take_lookups()
+    machine.front.drain(network.now_ns)
+    why_not = machine.front.dial_out(lookup.order, lookup.uri, [Address(CALLER, 5060)], network.now_ns)
+    assert why_not == "this server is draining and makes no new calls" and machine.states == []
+
+
+def test_a_far_end_that_offers_nonsense_again_and_again_fills_no_log(
+    network: Network, machine: Machine, phone: Phone, caplog: pytest.LogCaptureFixture
+) -> None:
+    phone.call()
+    for _ in range(20):
+        phone.invite(body=phone.sdp(formats="18"))
+        phone.request("ACK", branch=f"call-1-{phone.cseq}-INVITE")
+    assert caplog.text.count("re-INVITE refused with 488") == 1 and machine.states == ["UP"]
