@@ -1,7 +1,8 @@
 """A worker is killed under calls. How long is the gap that callers hear, and is any call lost?
 
 SIGKILL of the worker while all calls echo, several times; the gap is the longest time between two packets that any
-caller heard, the takeover is from the kill to the successor's first cycle.
+caller heard, the takeover is from the kill to the successor's first cycle. With SRTP, what a caller refuses is
+counted: it is what an index used twice would look like.
 """
 
 import os
@@ -20,11 +21,11 @@ from shm.counters import WORKER
 CALLS, KILLS, BETWEEN_S = 200, 10, 2.0
 
 
-def measure(calls: int = CALLS, kills: int = KILLS) -> dict[str, Any]:
+def measure(calls: int = CALLS, kills: int = KILLS, suite: str = "") -> dict[str, Any]:
     gaps_ms, takeovers_ms = [], []
-    with running("echo_batch", calls) as server:
+    with running("echo_batch", calls, srtp="required" if suite else "off") as server:
         generator = Generator(calls)
-        callers = Callers(server, generator)
+        callers = Callers(server, generator, suite)
         callers.open(calls)
         generator.run(2.0, is_counted=False)
         for _ in range(kills):
@@ -48,13 +49,14 @@ def measure(calls: int = CALLS, kills: int = KILLS) -> dict[str, Any]:
         received = generator.load.callers["received"].copy()
         generator.run(1.5, is_counted=False)
         alive = int((generator.load.callers["received"] > received + 50).sum())
-        listed = len(server.calls())
+        listed, refused = len(server.calls()), int(generator.load.callers["refused"].sum())
         callers.close()
         generator.close()
     return {
         "calls": calls,
         "kills": kills,
         "lost": calls - min(alive, listed),
+        "refused": refused,
         "gap_ms": {p: float(np.percentile(gaps_ms, p)) for p in (50, 99, 100)},
         "takeover_ms": {"median": float(np.median(takeovers_ms)), "worst": max(takeovers_ms)},
     }
@@ -67,4 +69,4 @@ def test_takeover(benchmark):
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {OTHER_CORE})
-    print(answer(*(int(n) for n in sys.argv[1:])))
+    print(answer(*(int(word) if word.isdecimal() else word for word in sys.argv[1:])))

@@ -25,7 +25,9 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     "frame_cost": {name: {"decode": 0.06, "encode": 0.3, "packet -> ring": 0.5} for name in ("PCMU", "PCMA")},
     "packet_to_agent": {n: {"p50": 60.0, "p99": 410.0, "worst": 900.0} for n in (1, 100)},
     "interruption": {"loud": SPEECH, "soft": SPEECH},
-    "takeover": {"calls": 200, "kills": 10, "lost": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64}},
+    "takeover": {
+        "calls": 200, "kills": 10, "lost": 0, "refused": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64},
+    },
     "metrics_scrape": {
         "cost": {"p50_ms": 3.1, "p99_ms": 5.0, "p100_ms": 8.0, "cpu_ms": 1.9, "bar_ms": 50.0, "calls": 1000},
         "lateness, not scraped": LATE,
