@@ -49,7 +49,7 @@ CALLER = np.dtype(
         ("tx_session", "i8"),  # 0: in the clear
         ("rx_session", "i8"),
         ("refused", "i8"),  # packets that did not prove to be the server's
-        ("sent_ns", "i8", STAMPS),
+        ("sent_ns", "i8", STAMPS),  # negative: it came back
     ]
 )
 
@@ -155,10 +155,10 @@ def _take(load, i, now, is_counted):
     if stamp >= caller["sent"] or caller["sent"] - stamp >= STAMPS:
         return
     sent_ns = caller["sent_ns"][stamp % STAMPS]
-    if sent_ns == 0:
+    if sent_ns <= 0:
         caller["repeated"] += 1
         return
-    caller["sent_ns"][stamp % STAMPS] = 0
+    caller["sent_ns"][stamp % STAMPS] = -sent_ns
     caller["echoed"] += 1
     if is_counted:
         load.round_trips_us[min((now - sent_ns) // 1000, HISTOGRAM_US)] += 1

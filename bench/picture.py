@@ -81,6 +81,18 @@ def _metrics_scrape(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", f"A scrape of the metrics with {found['cost']['calls']} calls open", found["cost"]["bar_ms"])
 
 
+def _wire_bots(axes: Any, found: Any) -> None:
+    calls = [row["calls"] for row in found]
+    axes.plot(calls, [row["bridge_percent"] for row in found], "o-", label="bridge: JSON over a WebSocket, both ways")
+    axes.axhline(100, color="#c04040", linestyle="--", label="one core")
+    for row in found:
+        note = f"packet to bot p99 {row['packet_to_bot_ms']['99']:.1f} ms"
+        axes.annotate(note, (row["calls"], row["bridge_percent"]), textcoords="offset points", xytext=(0, 8), ha="center")
+    axes.set(xlabel="calls at once", ylabel="% of a core", ylim=(0, 120))
+    axes.set_title("Twilio-wire bots on one bridge process", loc="left")
+    axes.legend(frameon=False)
+
+
 def _calls_per_core(axes: Any, found: Any) -> None:
     calls = [row["calls"] for row in found]
     axes.plot(calls, [row["cpu_us"] for row in found], "o-", label="worker: whole path with echo agent")
@@ -106,6 +118,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "interruption": _interruption,
     "takeover": _takeover,
     "metrics_scrape": _metrics_scrape,
+    "wire_bots": _wire_bots,
     "calls_per_core": _calls_per_core,
     "srtp_calls_per_core": _srtp_calls_per_core,
 }
