@@ -42,6 +42,7 @@ TX_STREAM = np.dtype(
         ("marker", "i8"),
         ("turn", "i8"),  # of what is being played
         ("turn_samples", "i8"),  # of it, on the wire
+        ("released", "i8"),  # the read cursor as playing left it: where it is farther, speech was dropped
         ("cursor", "i8"),  # the frame that is partly sent
         ("offset", "i8"),  # how many of its samples are
         ("is_speaking", "i8"),
@@ -134,6 +135,7 @@ def _fill(worker, row, samples, now_ns):
         if tx["offset"] >= available:
             mark, turn = speech["mark"], speech["turn"]
             ring.release(rings, row, cursor)
+            tx["released"] = cursor + 1
             if mark != 0:
                 _tell(worker, row, MARK_PLAYED, 0, turn, mark, now_ns)
     if tx["key"] != 0 and tx["key_grew"] == 0:
@@ -201,9 +203,10 @@ def _follow_turn(worker, row, turn, now_ns):
     tx = worker.calls[row]["tx"]
     if turn <= tx["turn"]:
         return
-    read_before = load_acquire(worker.rings.words, row, FROM_AI_READ)
-    ring.try_take(worker.rings, row)  # drops what is of older turns
-    was_cut = load_acquire(worker.rings.words, row, FROM_AI_READ) != read_before
+    ring.try_take(worker.rings, row)  # drops what is of older turns, if the loop in _fill has not already
+    read = load_acquire(worker.rings.words, row, FROM_AI_READ)
+    was_cut = read != tx["released"]
+    tx["released"] = read
     _tell(worker, row, TURN_ENDED, WAS_CUT if was_cut else 0, tx["turn"], tx["turn_samples"], now_ns)
     counters = worker.shown[row]["counters"]
     counters[TURNS] += 1

@@ -34,7 +34,7 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "lateness, scraped 10/s": LATE,
     },
     "wire_bots": [
-        {"calls": n, "bridge_percent": 80.0, "bridge_us": 55.0, "packet_to_bot_ms": {"50": 0.3, "99": 3.4, "99.9": 6.7}, "missing_at_bot": 0}
+        {"calls": n, "bridge_percent": 80.0, "packet_to_bot_ms": {"50": 0.3, "99": 3.4, "99.9": 6.7}, "missing_at_bot": 0}
         for n in (100, 300)
     ],
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
