@@ -12,4 +12,5 @@ WIRES = {
     "vobiz": "ai_bridge.wires.vobiz:Vobiz",
     "exotel": "ai_bridge.wires.exotel:Exotel",
     "vonage": "ai_bridge.wires.vonage:Vonage",
+    "jambonz": "ai_bridge.wires.jambonz:Jambonz",
 }

@@ -20,7 +20,7 @@ from ai_bridge.resample import Resampler
 from ai_bridge.speech import SpeechStream
 from ai_bridge.wires import WIRES, options
 from ai_bridge.wires.socket import Broken, Socket, Unreachable, without_secrets
-from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Finish, Ignored, Mark, Messages, Say, Wire
+from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Finish, Ignored, Mark, Messages, Press, Say, Wire
 from control_plane.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -222,6 +222,8 @@ class Bot(Agent):
                 names = list(self._marks.values())
                 self._marks.clear()
                 self._send(self._wire.cleared(names))
+            case Press(keys):
+                self._press(keys)
             case Finish(cause, at_once):
                 if at_once:
                     self.call.hang_up(cause)
@@ -274,6 +276,13 @@ class Bot(Agent):
         ours = str(self._marks_set)
         self._marks[ours] = name
         self.call.mark(ours)
+
+    def _press(self, keys: str) -> None:
+        self._end_stream()
+        try:
+            self.call.press(keys)
+        except ValueError as failure:
+            raise BotViolation(f"the bot sent keys that no telephone has: {failure}") from None
 
     def _play_marks(self) -> None:
         """On hold nothing is played: whoever waits for a mark would wait for ever."""

@@ -22,6 +22,7 @@ from ai_bridge.wires.wire import (
     Ignored,
     Mark,
     Messages,
+    Press,
     Say,
     Wire,
     random_digits,
@@ -43,6 +44,7 @@ class FromBot(msgspec.Struct):
     event: str
     media: PlayMedia | None = None
     name: str = ""
+    dtmf: str = ""
 
 
 decode = msgspec.json.Decoder(FromBot).decode
@@ -114,7 +116,9 @@ class Plivo(Wire):
             return (Mark(told.name),)
         if told.event == "clearAudio":
             return (Clear(),)
-        takes = "playAudio with media, checkpoint, and clearAudio"
+        if told.event == "sendDTMF":
+            return (Press(told.dtmf),)
+        takes = "playAudio with media, checkpoint, clearAudio, and sendDTMF"
         return (Ignored(f'the event "{told.event[:40]}": {self.provider} audio streams take {takes}'),)
 
     def _play(self, media: PlayMedia) -> Say:

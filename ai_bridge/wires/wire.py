@@ -54,6 +54,12 @@ class Clear(NamedTuple):
     """Drop what has not been played."""
 
 
+class Press(NamedTuple):
+    """Send these keys to the caller's side, behind what is playing."""
+
+    keys: str
+
+
 class Finish(NamedTuple):
     """End the call; `at_once`: without playing what is queued."""
 
@@ -67,7 +73,7 @@ class Ignored(NamedTuple):
     what: str
 
 
-Action = Say | Mark | Clear | Finish | Ignored
+Action = Say | Mark | Clear | Press | Finish | Ignored
 Messages = Sequence[bytes]
 
 

@@ -198,6 +198,18 @@ def test_a_turn_of_which_nothing_was_heard_tells_zero(call: CallUnderTest) -> No
     assert [(t.turn, t.value) for t in events(call, TURN_ENDED)] == [(0, 0), (1, 0)]
 
 
+def test_a_turn_that_begins_between_two_looks_at_the_ring_counts_as_an_interruption(call: CallUnderTest) -> None:
+    rings, row = call.worker.rings, call.row
+    call.say(speech(1), turn=0)
+    call.say(speech(1), turn=0)
+    call.next_packet()
+    ring.set_turn(rings.words, row, 1)
+    ring.try_take(rings, row)  # the packet's loop had asked for the turn before, and drops the frame here
+    call.next_packet()
+    assert [(t.turn, t.value, t.flags) for t in events(call, TURN_ENDED)] == [(0, 160, WAS_CUT)]
+    assert (call.counter("turns"), call.counter("interruptions")) == (1, 1)
+
+
 def test_turns_may_be_passed_over(call: CallUnderTest) -> None:
     call.say(speech(1), turn=0)
     call.say(speech(2), turn=3)

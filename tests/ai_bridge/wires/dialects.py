@@ -81,6 +81,17 @@ DIALECTS = {
         False,
         lambda message: message.get("digit"),
     ),
+    "jambonz": Dialect(
+        8_000,
+        L16,
+        lambda message: message if isinstance(message, bytes) else None,
+        lambda pcm: L16.encode(pcm),
+        lambda name: {"type": "mark", "data": {"name": name}},
+        lambda message: message["data"]["name"] if isinstance(message, dict) and message.get("type") == "mark" else None,
+        {"type": "killAudio"},
+        True,
+        lambda message: message.get("dtmf"),
+    ),
 }
 
 

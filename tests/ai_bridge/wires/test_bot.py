@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from ai_bridge.call import Call
 from ai_bridge.loader import load
 from ai_bridge.wires.bot import Bot as BotAgent
 from ai_bridge.wires.encoding import PCMU
@@ -378,6 +379,32 @@ def test_on_hold_nothing_is_said_that_would_be_stale_and_marks_come_back(tmp_pat
         assert np.array_equal(p.line.heard(), coarse(tone(160, 5_000)))
 
     play(tmp_path, act, Bot(speak))
+
+
+def test_keys_of_the_bot_go_out_behind_what_it_said_and_wrong_ones_are_its_error(tmp_path):
+    async def speak(session: Session) -> None:
+        await session.send(media(tone(800)))
+        await session.send({"event": "sendDTMF", "dtmf": "1"})
+        await session.socket.receive()
+        await session.send({"event": "sendDTMF", "dtmf": "x"})
+        await session.read()
+
+    async def scenario() -> None:
+        async with serving(Bot(speak)) as bot, stage(tmp_path) as (scene, bridge):
+            line = await scene.call(f"plivo+{bot.url}", arguments=FAST)
+            line.caller_says(tone(160))
+            scene.ring()
+            await scene.until(lambda: scene.of(HangUp))
+            assert "keys that no telephone has" in scene.of(HangUp)[0].cause
+            scene.stop("a")
+            await scene.until(lambda: not bridge._stopped)
+
+    pressed: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        press = Call.press
+        patch.setattr(Call, "press", lambda call, keys: (pressed.append(keys), press(call, keys))[1])
+        asyncio.run(scenario())
+    assert pressed == ["1", "x"]
 
 
 def test_marks_without_end_are_refused(tmp_path):

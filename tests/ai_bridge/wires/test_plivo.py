@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ai_bridge.wires.plivo import Plivo
-from ai_bridge.wires.wire import BotViolation, Clear, Ignored, Mark, Say
+from ai_bridge.wires.wire import BotViolation, Clear, Ignored, Mark, Press, Say
 from control_plane.g711 import ULAW_TO_PCM
 from tests.ai_bridge.wires.about import about, told
 
@@ -57,6 +57,7 @@ def test_what_the_bot_asks_for():
     assert isinstance(said, Say) and np.array_equal(said.pcm, SAMPLES) and said.rate_hz == 16_000
     assert wire.receive_text(b'{"event":"checkpoint","streamId":"x","name":"c"}') == (Mark("c"),)
     assert wire.receive_text(b'{"event":"clearAudio","streamId":"x"}') == (Clear(),)
+    assert wire.receive_text(b'{"event":"sendDTMF","dtmf":"12#"}') == (Press("12#"),)
     assert isinstance(wire.receive_text(b'{"event":"media"}')[0], Ignored)
 
 
