@@ -15,6 +15,8 @@ from media_workers.codecs import CODEC
 from media_workers.concealment import HISTORY
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
+from media_workers.quality import QUALITY
+from media_workers.rtcp import HEARD, RTCP
 from media_workers.source import SOURCE
 from media_workers.srtp import SESSION_COLUMNS, SRTP
 from media_workers.telephone_event import KEY_PRESS
@@ -56,6 +58,8 @@ CALL = np.dtype(
         ("silence_told_ns", "i8"),  # when MediaSilent was last told
         ("source", SOURCE),
         ("srtp", SRTP),
+        ("rtcp", RTCP),
+        ("quality", QUALITY),
         ("rx", RX_STREAM),
         ("tx", TX_STREAM),
         ("voice", VOICE),
@@ -74,6 +78,7 @@ SCRATCH = np.dtype(
         ("spare", "u1", 2048),  # SRTP: the packet as it came, should it be tried again
         ("octets", "i4", 1),  # of a packet, for libsrtp
         ("is_newest", "i8"),  # SRTP: the packet at hand is ahead of all that came
+        ("heard", HEARD),
         ("sockaddr", "u1", 32),  # whom it came from
         ("sockaddr_bytes", "i8", 1),
         ("address", "i8", 3),  # the same as words

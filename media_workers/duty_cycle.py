@@ -4,7 +4,7 @@
 successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
 """
 
-from media_workers import jitter_buffer, playout, rtp, sockets, source, srtp
+from media_workers import jitter_buffer, playout, rtcp, rtp, sockets, source, srtp
 from media_workers.call_table import GROUPS, OPEN
 from shm import doorbell
 from shm.atomics import load_acquire, store_release
@@ -59,10 +59,20 @@ def take_packets(worker, count, now):
         if data == sockets.CONTROL_EVENT:
             is_control = True
         elif data & 1:
-            sockets.receive(worker.calls[data >> 1]["rtcp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
+            take_report(worker, data >> 1, now)
         else:
             take_packet(worker, data >> 1, now)
     return is_control
+
+
+@njit
+def take_report(worker, row, now):
+    """Read a datagram from the RTCP port."""
+    own, call = worker.own[0], worker.calls[row]
+    size = sockets.receive(call["rtcp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
+    if size >= 0 and call["state"] == OPEN:
+        source.read_sockaddr(own["sockaddr"], own["address"])
+        rtcp.take(worker, row, size, False, now)
 
 
 @njit
@@ -79,13 +89,15 @@ def take_packet(worker, row, now):
         if source.is_of_call(call["source"], own["address"]):  # a stranger's packets do not keep the port from others
             call["last_datagram_ns"] = now
         return
-    if not rtp.is_rtcp(packet):
-        size = srtp.unprotect(worker, row, size, now)
-        if size < 0:
-            return
+    if rtp.is_rtcp(packet):
+        rtcp.take(worker, row, size, True, now)
+        return
+    size = srtp.unprotect(worker, row, size, now)
+    if size < 0:
+        return
     start = rtp.payload_start(packet, size)
     end = rtp.payload_end(packet, size, start) if start >= 0 else rtp.WRONG
-    if end < 0 or rtp.is_rtcp(packet):
+    if end < 0:
         worker.totals[0, MALFORMED] += 1
         counters[CALL_MALFORMED] += 1
         return
@@ -123,6 +135,8 @@ def serve(worker, row, now):
     call = worker.calls[row]
     if call["rx"]["gap_since_ns"] != 0:
         jitter_buffer.expire(worker, row, now)
+    if now >= call["rtcp"]["next_ns"]:
+        rtcp.report(worker, row, now)
     tx, target = call["tx"], call["source"]
     if now < tx["next_tx_ns"]:
         return

@@ -63,6 +63,12 @@ RX_STREAM = np.dtype(
         ("transit_ticks", "i8"),
         ("jitter_x16", "i8"),  # RFC 3550 A.8, in sixteenths of a clock tick
         ("is_started", "i8"),
+        # For reports, RFC 3550 A.3:
+        ("first", "i8"),  # extended sequence numbers
+        ("highest", "i8"),
+        ("received", "i8"),  # packets of this stream, also those that came twice
+        ("expected_prior", "i8"),  # as of the last report
+        ("received_prior", "i8"),
     ]
 )
 HELD_PACKET = np.dtype(
@@ -107,6 +113,8 @@ def insert(worker, row, start, size, payload_type, seq, timestamp, ssrc, now_ns)
         _restart(worker, row, seq, timestamp, ssrc)
         step = 0
     _measure_jitter(worker, row, timestamp, now_ns)
+    rx["received"] += 1
+    rx["highest"] = max(rx["highest"], rx["expected"] + step)
     if step < 0:
         _take_straggler(worker, row, -step)
         return
@@ -154,6 +162,8 @@ def _restart(worker, row, seq, timestamp, ssrc):
     rx["ssrc"] = ssrc
     rx["other_ssrc"] = NO_SSRC
     rx["expected"] = seq + 0x10000  # so that a packet from just before is not below zero
+    rx["first"] = rx["highest"] = rx["expected"]
+    rx["received"] = rx["expected_prior"] = rx["received_prior"] = 0
     rx["expected_timestamp"] = timestamp
     rx["partial_samples"] = 0
     rx["gap_since_ns"] = 0

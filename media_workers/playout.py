@@ -47,6 +47,7 @@ TX_STREAM = np.dtype(
         ("offset", "i8"),  # how many of its samples are
         ("is_speaking", "i8"),
         ("noise", "i8"),
+        ("octets", "i8"),  # of payload, sent
         ("key", "i8"),  # ASCII code of the key that is being sent, 0: none
         ("key_timestamp", "i8"),
         ("key_samples", "i8"),  # how long it has lasted
@@ -85,6 +86,7 @@ def build(worker, row, now_ns):
         rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
         size = rtp.HEADER_BYTES + codecs.encode(call, worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
     tx["marker"] = 0
+    tx["octets"] += size - rtp.HEADER_BYTES
     tx["seq"] = (tx["seq"] + 1) & 0xFFFF
     tx["timestamp"] = (tx["timestamp"] + samples * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
     counters = worker.shown[row]["counters"]

@@ -4,6 +4,7 @@ A row is written completely before GENERATION makes it visible to bridges, and a
 what the first one did. A worker that takes over reads everything from the table.
 """
 
+import base64
 import secrets
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs, source, srtp, telephone_event, voice_activity
+from media_workers import codecs, quality, rtcp, source, srtp, telephone_event, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
@@ -27,7 +28,11 @@ QUIET_AT_MOST_NS = 600_000_000_000
 class Rows:
     """The rows of one worker."""
 
-    def __init__(self, worker: Worker, index: int, count: int, port_quiet_ns: int) -> None:
+    def __init__(
+        self, worker: Worker, index: int, count: int, port_quiet_ns: int, rtcp_interval_ns: int = 5_000_000_000
+    ) -> None:
+        """`rtcp_interval_ns`: 0 sends none."""
+        self.rtcp_interval_ns = rtcp_interval_ns
         self.worker, self.index, self.first, self.count, self.port_quiet_ns = worker, index, index * count, count, port_quiet_ns
         first = self.first
         self.calls = worker.calls
@@ -61,13 +66,14 @@ class Rows:
         call = self.calls[row]
         tx, rx = call["tx"], call["rx"]
         generation = (now_ns << 8 | row & 0xFF) & 0x7FFF_FFFF_FFFF_FFFF
-        for part in ("source", "rx", "tx", "voice", "key_press", "history"):
+        for part in ("source", "rx", "tx", "voice", "key_press", "history", "rtcp", "quality"):
             call[part] = np.zeros((), CALL[part])
         voice_activity.start(call["voice"])
         rx["ssrc"] = rx["other_ssrc"] = -1
         tx["ssrc"], tx["seq"] = secrets.randbits(32), secrets.randbits(15)  # RFC 3550 5.1: random; seq low, so that it wraps late
         tx["timestamp"], tx["noise"], tx["marker"], tx["cursor"] = secrets.randbits(32), row, 1, -1
         call["sample_rate_hz"] = FORMATS[media.format].sample_rate_hz
+        self._prepare_reports(call["rtcp"], now_ns)
         self._describe(row, media, now_ns)
         tx["next_tx_ns"] = self._on_grid(row, now_ns)
         call["call_id"], call["bridge"], call["generation"], call["front"] = call_id.encode(), bridge, generation, front
@@ -113,6 +119,8 @@ class Rows:
             return None
         call = self.calls[row]
         self._tell(row, layout.CLOSED, 0, now_ns)
+        if call["rtcp_fd"] >= 0:
+            rtcp.say_bye(self.worker, row, now_ns)
         call["state"], call["closed_ns"] = QUIET, now_ns
         srtp.forget(self.worker, row)
         values = self.worker.shown[row]["counters"]
@@ -203,6 +211,18 @@ class Rows:
         if media.srtp:
             srtp.set_keys(self.worker, row, media.srtp, now_ns)
         source.signal(call["source"], media.remote_host, media.remote_port, now_ns)
+        reports, port = call["rtcp"], media.remote_rtcp_port or media.remote_port + 1
+        if reports["port"] != port:
+            reports["sockaddr_bytes"] = 0  # where it came from before was another one
+        reports["port"], reports["is_muxed"] = port, media.has_rtcp_mux
+        equipment = quality.EQUIPMENT.get(media.format, quality.UNLISTED)
+        call["quality"]["impairment"], call["quality"]["robustness"] = equipment
+
+    def _prepare_reports(self, reports: np.void, now_ns: int) -> None:
+        reports["interval_ns"], reports["seed"], reports["last_ns"] = self.rtcp_interval_ns, secrets.randbits(31), now_ns
+        reports["cname"] = np.frombuffer(base64.b64encode(secrets.token_bytes(12)), np.uint8)
+        # The first is due after half the interval, but may be drawn for earlier.
+        reports["next_ns"] = now_ns + self.rtcp_interval_ns // 5 if self.rtcp_interval_ns else rtcp.NEVER
 
     def _on_grid(self, row: int, now_ns: int) -> int:
         """The first sending time: in the row's own millisecond of twenty, so that calls are spread evenly."""

@@ -25,7 +25,7 @@ _epoll_pwait2 = types.ExternalFunction(
 _clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.uintp))
 _eventfd_write = types.ExternalFunction("eventfd_write", types.int32(types.int32, types.uint64))
 
-CLOCK_MONOTONIC = 1
+CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1
 MSG_DONTWAIT = 0x40
 IS_PACKED = platform.machine() == "x86_64"  # struct epoll_event is packed there, and only there
 EVENT_BYTES = 12 if IS_PACKED else 16
@@ -46,6 +46,13 @@ TOS_EXPEDITED = 0xB8  # DSCP EF: voice
 def now_ns(clock):
     """CLOCK_MONOTONIC; `clock` is scratch for a timespec."""
     _clock_gettime(CLOCK_MONOTONIC, clock.ctypes.data)
+    return clock[0] * 1_000_000_000 + clock[1]
+
+
+@njit
+def realtime_ns(clock):
+    """CLOCK_REALTIME: what the wall says, which may be set at any moment."""
+    _clock_gettime(CLOCK_REALTIME, clock.ctypes.data)
     return clock[0] * 1_000_000_000 + clock[1]
 
 

@@ -83,6 +83,13 @@ def is_of_call(source, address):
 
 
 @njit
+def is_host_of_call(source, address):
+    """Is this the host that the call's audio comes from or, while none has come, the one that was signalled? Whatever its port."""
+    known = source["locked"] if source["locked"][0] != 0 else source["signalled"]
+    return known[0] != 0 and known[0] >> 16 == address[0] >> 16 and known[1] == address[1] and known[2] == address[2]
+
+
+@njit
 def accept(source, address, sockaddr, sockaddr_bytes, seq, now_ns):
     """May a valid RTP packet from here be heard? Learns and locks on the way."""
     if is_same(address, source["locked"]):

@@ -76,6 +76,14 @@ CALL_COUNTERS = (
     ("srtp_auth_failed", "SRTP packets that the far end did not send, or sent with other keys"),
     ("srtp_replayed", "SRTP packets that had come before, or were too old to know"),
     ("keys_sent", "DTMF keys sent as events"),
+    ("rtcp_received", "RTCP packets accepted from the far end"),
+    ("rtcp_sent", "RTCP packets sent to it"),
+    ("rtt_us", "round trip to the far end and back, by its last report, in microseconds; 0: it has sent none"),
+    ("remote_lost", "packets of ours that the far end did not get, by its last report"),
+    ("remote_jitter_us", "interarrival jitter that the far end sees, in microseconds"),
+    ("mos_x100", "quality of what the agent heard since the report before, 100 to 450 (E-model, ITU-T G.107); 0: not measured yet"),
+    ("mos_mean_x100", "the mean of it over the call"),
+    ("mos_worst_x100", "the worst of it"),
 )
 WORKER_GAUGES = frozenset(("heartbeat_ns", "generation", "pid", "core", "calls_open", "worst_lateness_ns"))
 CALL_GAUGES = frozenset(("longest_gap_ns", "jitter_us", "level_rx_dbov", "level_tx_dbov", "last_rx_ns", "opened_ns"))

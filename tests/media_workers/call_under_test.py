@@ -1,5 +1,6 @@
 """A worker without sockets: packets and the time are put in by hand, rings and kernels are the real ones."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from media_workers.call_table import Worker, make_worker, table_bytes, table_vie
 from media_workers.rows import Rows
 from shm import counters, layout, ring
 from shm.counters import CALL_COLUMN, WORKER
+from shm.jit import IS_COMPILED
 from shm.layout import AUDIO
 from tests.reference import rtp as reference_rtp
 
@@ -22,6 +24,8 @@ START = 1_000 * SECOND
 SSRC = 7
 COMFORT_NOISE_TYPE, DTMF_TYPE, DYNAMIC_TYPE = 13, 101, 96
 SILENCE = bytes([g711.SILENCE_ULAW])
+MUTATIONS = int(os.environ.get("BELLFRAME_MUTATIONS", 20_000 if IS_COMPILED else 2_000))
+"""Packets made wrong at random, of each kind. The full count, BELLFRAME_MUTATIONS=1000000, takes a minute a test."""
 
 
 def make_views(rows: int = 2, bridges: int = 1, first_fd: int = -1) -> Worker:
@@ -56,7 +60,7 @@ class CallUnderTest:
     """One call, opened in a row of a worker."""
 
     def __init__(self, ptime_ms: int = 20, format: str = "PCMU", rows: Rows | None = None, call_id: str = "call", **media: object) -> None:
-        self.rows = rows or Rows(make_views(), 0, 2, 0)
+        self.rows = rows if rows is not None else Rows(make_views(), 0, 2, 0)
         self.worker = self.rows.worker
         fields = {"dtmf_payload_type": DTMF_TYPE, "comfort_noise_payload_type": COMFORT_NOISE_TYPE, **media}
         static = FORMATS[format].static_payload_type
