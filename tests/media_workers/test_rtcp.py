@@ -335,6 +335,7 @@ def test_reports_go_both_ways_and_goodbye_is_said(is_muxed: bool, host: str) -> 
             listener = caller.socket if is_muxed else own
             target = (host, caller.target[1] + (not is_muxed))
             caller.speak()
+            worker.run(1)  # which may compile for a while
             worker.run(45)
             worker.views.calls[caller.row]["rtcp"]["next_ns"] = 1
             worker.views.calls[caller.row]["rtcp"]["last_ns"] = 1
