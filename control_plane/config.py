@@ -67,6 +67,11 @@ class Media(Section):
     not keep a port for ever."""
     port_quiet_seconds: float = 30.0
     """A port is not given to another call before it has been silent this long (10 min at most): late packets stay out."""
+    rtcp_interval_seconds: float = 5.0
+    """Between our RTCP reports on average (RFC 3550). Less shows quality sooner; 0 sends none, and then far ends and `bellframe top` know
+    less of the call."""
+    dscp: int = 46
+    """How routers are to treat our RTP and RTCP: 46 is expedited forwarding, voice (RFC 4594); 0 leaves them unmarked."""
     heartbeat_timeout_ms: int = 200
     """A worker that has not finished a cycle for this long is replaced. Its calls go on."""
 
@@ -136,6 +141,8 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("media.silent_seconds",          1,      DAY_S,  "60 outlasts the pauses of carriers"),
     ("media.hold_seconds",            1,      DAY_S,  "3600 outlasts most music"),
     ("media.port_quiet_seconds",      0,      600,    "30 outlasts late packets"),
+    ("media.rtcp_interval_seconds",   0,      120,    "5 is what RFC 3550 has; 0 sends no reports"),
+    ("media.dscp",                    0,      63,     "46 is voice"),
     ("media.heartbeat_timeout_ms",    100,    60_000, "200 is four times what an idle worker takes for a cycle"),
     ("bridge.processes",              1,      64,     "1 carries many calls"),
     ("records.days",                  1,      3650,   'records.file = "" keeps none at all'),

@@ -108,7 +108,7 @@ class Keeper:
         pairs, taken = [], []
         for port in wanted:
             try:
-                pairs.append(sockets.bind_pair(host, port))
+                pairs.append(sockets.bind_pair(host, port, self.config.media.dscp))
             except OSError as failure:
                 taken.append(f"{port} ({failure})")
         if taken:

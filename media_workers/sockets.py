@@ -39,7 +39,7 @@ CONTROL_EVENT = 0xFFFFFFFF
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-TOS_EXPEDITED = 0xB8  # DSCP EF: voice
+EXPEDITED_FORWARDING = 46  # DSCP of voice, RFC 4594
 
 
 @njit
@@ -89,7 +89,7 @@ def ring_bell(fd):
     _eventfd_write(fd, 1)
 
 
-def bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+def bind_pair(host: str, port: int, dscp: int = EXPEDITED_FORWARDING) -> tuple[socket.socket, socket.socket]:
     """The sockets for RTP and RTCP of one call. Raises OSError when one is taken; then neither is."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     pair: list[socket.socket] = []
@@ -98,10 +98,9 @@ def bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
             pair.append(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC))
             pair[-1].bind((host, number))
             with contextlib.suppress(OSError):
+                pair[-1].setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)  # also on IPv6's, which may carry IPv4
                 if family == socket.AF_INET6:
-                    pair[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, TOS_EXPEDITED)
-                else:
-                    pair[-1].setsockopt(socket.IPPROTO_IP, socket.IP_TOS, TOS_EXPEDITED)
+                    pair[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
     except OSError:
         for bound in pair:
             bound.close()

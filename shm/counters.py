@@ -86,7 +86,12 @@ CALL_COUNTERS = (
     ("mos_worst_x100", "the worst of it"),
 )
 WORKER_GAUGES = frozenset(("heartbeat_ns", "generation", "pid", "core", "calls_open", "worst_lateness_ns"))
-CALL_GAUGES = frozenset(("longest_gap_ns", "jitter_us", "level_rx_dbov", "level_tx_dbov", "last_rx_ns", "opened_ns"))
+CALL_GAUGES = frozenset(
+    (
+        *("longest_gap_ns", "jitter_us", "level_rx_dbov", "level_tx_dbov", "last_rx_ns", "opened_ns"),
+        *("rtt_us", "remote_lost", "remote_jitter_us", "mos_x100", "mos_mean_x100", "mos_worst_x100"),
+    )
+)
 """What does not only grow."""
 WORKER = {name: column for column, (name, _) in enumerate(WORKER_COUNTERS)}
 CALL_COLUMN = {name: column for column, (name, _) in enumerate(CALL_COUNTERS)}

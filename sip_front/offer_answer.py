@@ -1,11 +1,12 @@
 """Offer and answer: RFC 3264, for one audio stream. Pure functions from descriptions to descriptions.
 
 What both sides agreed comes out as a `MediaDescription`, seen from our side, for the media worker. SRTP goes by SDES: its
-profile is RTP/SAVP, or RTP/AVP with a=crypto lines that may be left alone (RFC 8643). ICE and rtcp-mux are not offered
-and not answered: leaving them out is how an answer says no.
+profile is RTP/SAVP, or RTP/AVP with a=crypto lines that may be left alone (RFC 8643). rtcp-mux is offered, and answered
+where it was; ICE is neither: leaving it out is how an answer says no.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ from sip_front.sdp import DIRECTIONS, Attribute, Encoding, MediaLine, SessionDes
 from sip_front.uri import quoted
 
 PLAIN_RTP, SECURE_RTP = "RTP/AVP", "RTP/SAVP"
+RTCP_MUX = "rtcp-mux"  # RFC 5761: reports on the port of the audio
 EVENTS = "0-16"  # RFC 4733: the keys, and the hook flash
 TELEPHONE_EVENT_PAYLOAD_TYPE = 101  # in our offers; dynamic, but what everybody writes
 FIRST_DYNAMIC_PAYLOAD_TYPE = 96
@@ -69,8 +71,12 @@ def answer(
         fmtp=_fmtp(line, payload_type),
         direction=_combine(MIRRORED[theirs], wish),
         srtp=SrtpKeys(crypto.suite, crypto.secret, secret_towards(crypto)) if crypto else None,
+        has_rtcp_mux=line.attribute(RTCP_MUX) is not None,
+        remote_rtcp_port=_rtcp_port(line),
     )
     ours = _our_line(line, media, port)
+    if media.has_rtcp_mux:
+        ours = _with_mux(ours)
     if crypto and media.srtp:
         ours = _with_keys(ours, line.protocol, (crypto._replace(secret=media.srtp.tx),))
     lines = tuple(ours if index == chosen else _refused(other) for index, other in enumerate(offer.media))
@@ -98,7 +104,7 @@ def offer(
     for clock in dict.fromkeys(FORMATS[name].rtp_clock_hz for name in formats):  # RFC 4733 7.1.1: keys on each clock of the audio
         number = _free_number(numbers) if TELEPHONE_EVENT_PAYLOAD_TYPE in numbers else TELEPHONE_EVENT_PAYLOAD_TYPE
         numbers[number] = Encoding(TELEPHONE_EVENT, clock)
-    line = _audio_line(numbers, port, DEFAULT_PTIME_MS, direction)
+    line = _with_mux(_audio_line(numbers, port, DEFAULT_PTIME_MS, direction))
     cryptos = (Crypto(tag, suite, secret) for tag, (suite, secret) in enumerate((secrets or {}).items(), 1))
     line = _with_keys(line, protocol, tuple(cryptos))
     return _describe(address, session_id, version, (line,))
@@ -137,6 +143,8 @@ def accept(answer: SessionDescription, offered: SessionDescription, srtp: str = 
         fmtp=_fmtp(line, payload_type),
         direction=_combine(MIRRORED[theirs], offered.direction_of(ours)),
         srtp=_accept_keys(line, ours, srtp),
+        has_rtcp_mux=line.attribute(RTCP_MUX) is not None and ours.attribute(RTCP_MUX) is not None,
+        remote_rtcp_port=_rtcp_port(line),
     )
 
 
@@ -296,6 +304,16 @@ def _audio_line(numbers: dict[int, Encoding], port: int, ptime_ms: int, directio
             attributes.append(("fmtp", f"{number} {fmtp}"))
     attributes += [("ptime", str(ptime_ms)), (direction, None)]
     return MediaLine("audio", port, PLAIN_RTP, tuple(map(str, numbers)), None, tuple(attributes))
+
+
+def _with_mux(line: MediaLine) -> MediaLine:
+    return line._replace(attributes=(*line.attributes, (RTCP_MUX, None)))
+
+
+def _rtcp_port(line: MediaLine) -> int:
+    """Of a=rtcp (RFC 3605); 0: the one after RTP's. An address in it is left alone: reports go to where the audio goes."""
+    port = (line.attribute("rtcp") or "").split(" ")[0]
+    return int(port) if re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535 else 0
 
 
 def _with_keys(line: MediaLine, protocol: str, cryptos: tuple[Crypto, ...]) -> MediaLine:

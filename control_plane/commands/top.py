@@ -28,6 +28,8 @@ FIRST_INTERVAL_S = 0.25
 BAR, BAR_FLOOR_DBOV = " ▁▂▃▄▅▆▇█", -60
 AWAY_LIMIT_S = 20.0
 """How long `top` waits for a keeper that is being replaced before it says that no server answers."""
+BAD_MOS = 3.6
+"""Many of those who hear this complain (ITU-T G.107 annex B)."""
 SHOWN_CALLS = 200
 """A screen holds fewer, and drawing thousands would cost more than the calls."""
 PIPE_COLUMNS = 240
@@ -64,6 +66,14 @@ class CallFigures(msgspec.Struct, frozen=True):
     lost_percent: float
     concealed_frames: int
     jitter_ms: float
+    rtt_ms: float
+    """0: the far end has sent no report."""
+    remote_lost: int
+    """Packets of ours that the far end missed, by its last report."""
+    mos: float
+    """What the agent hears, 1 to 4.5; 0: not measured yet."""
+    mos_mean: float
+    mos_worst: float
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -195,6 +205,11 @@ def measure_call(call_id: str, row: "object", now_ns: int, known: dict[str, Call
         lost_percent=100.0 * counted["lost"] / expected if expected else 0.0,
         concealed_frames=counted["concealed_frames"],
         jitter_ms=counted["jitter_us"] / 1000,
+        rtt_ms=counted["rtt_us"] / 1000,
+        remote_lost=counted["remote_lost"],
+        mos=counted["mos_x100"] / 100,
+        mos_mean=counted["mos_mean_x100"] / 100,
+        mos_worst=counted["mos_worst_x100"] / 100,
     )
 
 
@@ -220,13 +235,15 @@ def draw(figures: Figures) -> "Group":
         busy = Text(f"{w.busy_percent:.1f} %", style=colour)
         late = f"{w.late_p99_us / 1000:.2f} ms", f"{w.worst_late_us / 1000:.2f} ms"
         workers.add_row(name, str(w.core), str(w.pid), str(w.calls), busy, *late, str(w.sent_late))
-    columns: list[Column | str] = ["call", *numbers("time"), "caller", "", "callee", "agent", "hears", "says", *numbers("lost", "jitter")]
+    columns: list[Column | str] = ["call", *numbers("time"), "caller", "", "callee", "agent", "hears", "says", *numbers("lost", "jitter", "rtt", "mos")]
     calls = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for c in figures.calls[:SHOWN_CALLS]:
         names = Text(clean(c.caller, 40)), Text("->"), Text(clean(c.callee, 40)), Text(clean(c.agent, 30))
         levels = Text(level_bar(c.level_rx_dbov), style="cyan"), Text(level_bar(c.level_tx_dbov), style="magenta")
         lost = Text(f"{c.lost_percent:.1f} %", style="red" if c.lost_percent > 2 else "")
-        calls.add_row(Text(clean(c.call_id, 40)), table.duration(c.duration_s), *names, *levels, lost, f"{c.jitter_ms:.1f} ms")
+        rtt = f"{c.rtt_ms:.0f} ms" if c.rtt_ms else "-"
+        mos = Text(f"{c.mos:.1f}" if c.mos else "-", style="red" if 0 < c.mos < BAD_MOS else "")
+        calls.add_row(Text(clean(c.call_id, 40)), table.duration(c.duration_s), *names, *levels, lost, f"{c.jitter_ms:.1f} ms", rtt, mos)
     hidden = len(figures.calls) - SHOWN_CALLS
     if not figures.calls:
         return Group(workers, Text(""), Text("no calls", style="dim"))

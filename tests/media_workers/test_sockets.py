@@ -15,7 +15,7 @@ def test_a_pair_is_an_even_port_and_the_next_both_marked_as_voice() -> None:
     ((rtp, rtcp),) = bind_pairs("127.0.0.1", 1)
     port = rtp.getsockname()[1]
     assert port % 2 == 0 and rtcp.getsockname()[1] == port + 1
-    assert rtp.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == sockets.TOS_EXPEDITED == 46 << 2
+    assert rtp.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == rtcp.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 46 << 2
     assert not rtp.getblocking() and not rtp.get_inheritable()
     with pytest.raises(OSError):
         sockets.bind_pair("127.0.0.1", port)

@@ -34,7 +34,7 @@ def test_an_ordinary_offer_is_answered():
     assert text == (
         "v=0\no=- 7 1 IN IP4 198.51.100.1\ns=Bellframe\nc=IN IP4 198.51.100.1\nt=0 0\n"
         "m=audio 10000 RTP/AVP 0 13 101\na=rtpmap:0 PCMU/8000\na=rtpmap:13 CN/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-16\n"
-        "a=ptime:30\na=sendrecv\nm=video 0 RTP/AVP 31\n"
+        "a=ptime:30\na=sendrecv\na=rtcp-mux\nm=video 0 RTP/AVP 31\n"
     )
     assert media == MediaDescription(
         format="PCMU",
@@ -44,7 +44,30 @@ def test_an_ordinary_offer_is_answered():
         ptime_ms=30,
         dtmf_payload_type=101,
         comfort_noise_payload_type=13,
+        has_rtcp_mux=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "port"),
+    [
+        *(((), 0), (("a=rtcp:53020",), 53020), (("a=rtcp:53020 IN IP4 192.0.2.9",), 53020)),
+        *((("a=rtcp:99999",), 0), (("a=rtcp:x",), 0), (("a=rtcp:-1",), 0), (("a=rtcp",), 0)),
+    ],
+)
+def test_where_reports_go_may_be_said(attributes: tuple[str, ...], port: int) -> None:
+    text, media = answered("m=audio 4000 RTP/AVP 0", *attributes)
+    assert (media.remote_rtcp_port, media.has_rtcp_mux) == (port, False) and "rtcp" not in text
+
+
+@pytest.mark.parametrize("is_muxed", [True, False])
+def test_reports_share_the_port_when_both_say_so(is_muxed: bool) -> None:
+    ours = offer(formats=BOTH, **OURS)
+    theirs = described("m=audio 4000 RTP/AVP 0", *(["a=rtcp-mux"] if is_muxed else []), "a=rtcp:4001")
+    media = accept(theirs, ours)
+    assert (media.has_rtcp_mux, media.remote_rtcp_port) == (is_muxed, 4001)
+    unasked = ours._replace(media=(ours.media[0]._replace(attributes=()),))
+    assert not accept(described("m=audio 4000 RTP/AVP 0", "a=rtcp-mux"), unasked).has_rtcp_mux
 
 
 PICKS = [
@@ -148,7 +171,7 @@ def test_an_offer_without_anything_in_common_is_refused_with_both_sides_named(li
 def test_our_offer_holds_our_formats_and_keys():
     assert offer(formats=("PCMA", "PCMU"), direction="sendonly", **OURS).encode().decode().split("\r\n")[5:] == [
         *("m=audio 10000 RTP/AVP 8 0 101", "a=rtpmap:8 PCMA/8000", "a=rtpmap:0 PCMU/8000", "a=rtpmap:101 telephone-event/8000"),
-        *("a=fmtp:101 0-16", "a=ptime:20", "a=sendonly", ""),
+        *("a=fmtp:101 0-16", "a=ptime:20", "a=sendonly", "a=rtcp-mux", ""),
     ]
 
 
