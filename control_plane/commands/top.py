@@ -235,7 +235,8 @@ def draw(figures: Figures) -> "Group":
         busy = Text(f"{w.busy_percent:.1f} %", style=colour)
         late = f"{w.late_p99_us / 1000:.2f} ms", f"{w.worst_late_us / 1000:.2f} ms"
         workers.add_row(name, str(w.core), str(w.pid), str(w.calls), busy, *late, str(w.sent_late))
-    columns: list[Column | str] = ["call", *numbers("time"), "caller", "", "callee", "agent", "hears", "says", *numbers("lost", "jitter", "rtt", "mos")]
+    names_and_levels = "caller", "", "callee", "agent", "hears", "says"
+    columns: list[Column | str] = ["call", *numbers("time"), *names_and_levels, *numbers("lost", "jitter", "rtt", "mos")]
     calls = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for c in figures.calls[:SHOWN_CALLS]:
         names = Text(clean(c.caller, 40)), Text("->"), Text(clean(c.callee, 40)), Text(clean(c.agent, 30))

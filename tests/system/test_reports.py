@@ -28,8 +28,8 @@ def test_a_phone_reads_our_reports_and_we_read_the_phone_s(start_server: StartSe
         wait_for("the phone has reported", lambda: figures(server)["rtt_ms"] > 0, 20)
         seen = figures(server)
         phone.hang_up()
+        server.wait_until_quiet()
     assert seen["remote_lost"] == 0 and 0 < seen["rtt_ms"] < 100 and 4.2 < seen["mos_worst"] <= seen["mos"] <= 4.5
-    server.wait_until_quiet()
     rows = tshark.fields(file, server.sip_port, "rtcp", "rtcp.pt", "udp.srcport", "rtcp.ssrc.fraction", "rtcp.sdes.type")
     ours = [row for row in rows if int(row[1]) in range(server.rtp_ports.start, server.rtp_ports.stop + 2)]
     kinds = [row[0].split(",") for row in ours]
