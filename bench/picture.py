@@ -111,8 +111,14 @@ def _srtp_calls_per_core(axes: Any, found: Any) -> None:
     _bars(axes, values, "µs", "SRTP both ways: the worker's CPU per frame in and out")
 
 
+def _sip_parse(axes: Any, found: Any) -> None:
+    values = {name.removesuffix(", µs"): row["best"] for name, row in found.items() if isinstance(row, dict)}
+    _bars(axes, values, "µs", f"An INVITE of {found['octets']} octets", 30)
+
+
 PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "ring_hop": _ring_hop,
+    "sip_parse": _sip_parse,
     "frame_cost": _frame_cost,
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,

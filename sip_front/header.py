@@ -20,6 +20,11 @@ TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 VIA_PROTOCOL = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+", re.IGNORECASE | re.ASCII)
 MARKS = re.compile(r'\\.|[",;<>]', re.DOTALL)
+# What nearly every message has, in one step. Whatever differs is read the long way, with the same result.
+USUAL_VIA = re.compile(
+    r"SIP/2\.0/(UDP|TCP|TLS) ([A-Za-z0-9][A-Za-z0-9.\-]*)(?<![.\-])(?::([0-9]{1,4}))?(;rport)?;branch=([A-Za-z0-9\-.!%*_+`'~]+)", re.ASCII
+)
+USUAL_ADDRESS = re.compile(r'(?:"([^"\\]*)" )?<([^\x00-\x20\x7f<>"\\]+)>(?:;tag=([A-Za-z0-9\-.!%*_+`\'~]+))?')
 QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
@@ -84,6 +89,9 @@ def canonical(name: str) -> str:
 
 def split_list(text: str, separator: str = ",") -> list[str]:
     """The elements between separators that stand neither in quotes nor in <>. Empty elements are left out."""
+    if separator not in text:
+        only = text.strip(" \t")
+        return [only] if only else []
     if '"' not in text and "<" not in text:
         return [part for piece in text.split(separator) if (part := piece.strip(" \t"))]
     parts: list[str] = []
@@ -108,24 +116,36 @@ def split_list(text: str, separator: str = ",") -> list[str]:
 class Headers:
     """In the order they came, each as often as it came, by canonical name. Values are as written, unfolded."""
 
-    __slots__ = ("lines",)
+    __slots__ = ("_first", "_indexed", "_length", "lines")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self.lines: list[tuple[str, str]] = []
+        self._first: dict[str, str] = {}
+        self._indexed, self._length = self.lines, 0
         for name, value in items:
             self.add(name, value)
 
+    @property
+    def first(self) -> dict[str, str]:
+        """The first value of each name, as written. Made anew when lines were added or the list replaced; no line is changed in place."""
+        if self._indexed is not self.lines or self._length != len(self.lines):
+            self._first = dict(reversed(self.lines))
+            self._indexed, self._length = self.lines, len(self.lines)
+        return self._first
+
     def get(self, name: str) -> str | None:
         """The first value, or the first element where the value is a list."""
-        name = KNOWN.get(name) or canonical(name)
-        for key, value in self.lines:
-            if key == name:
-                return (split_list(value) or [""])[0] if "," in value and name in LISTS else value
-        return None
+        value = self.first.get(name)
+        if value is None:
+            name = KNOWN.get(name) or canonical(name)
+            value = self._first.get(name)
+        return (split_list(value) or [""])[0] if value and "," in value and name in LISTS else value
 
     def get_all(self, name: str) -> list[str]:
         """All values; lists are taken apart, so that lines and commas make no difference."""
         name = KNOWN.get(name) or canonical(name)
+        if name not in self.first:
+            return []
         values = [value for key, value in self.lines if key == name]
         return [part for value in values for part in split_list(value)] if name in LISTS else values
 
@@ -165,8 +185,7 @@ class Headers:
         return twin
 
     def __contains__(self, name: str) -> bool:
-        name = canonical(name)
-        return any(key == name for key, _ in self.lines)
+        return (KNOWN.get(name) or canonical(name)) in self.first
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -225,6 +244,15 @@ class NameAddress(NamedTuple):
 
 def parse_via(text: str) -> Via:
     """Raises BadMessage."""
+    usual = USUAL_VIA.fullmatch(text)
+    if usual:
+        transport, host, port, rport, branch = usual.groups()
+        params = {"rport": None, "branch": branch} if rport else {"branch": branch}
+        return Via(transport, host, int(port) if port else None, MappingProxyType(params))
+    return _parse_via(text)
+
+
+def _parse_via(text: str) -> Via:
     text = text.strip(" \t")
     transport, rest = "UDP", text[12:]
     if not text.startswith("SIP/2.0/UDP "):
@@ -244,6 +272,14 @@ def parse_via(text: str) -> Via:
 
 def parse_name_address(text: str) -> NameAddress:
     """Raises BadMessage. The URI is not taken apart: a From may hold kinds that we do not know."""
+    usual = USUAL_ADDRESS.fullmatch(text)
+    if usual:
+        display, uri, tag = usual.groups()
+        return NameAddress(display or "", uri, MappingProxyType({"tag": tag}) if tag else NONE)
+    return _parse_name_address(text)
+
+
+def _parse_name_address(text: str) -> NameAddress:
     text = text.strip(" \t")
     display, rest = "", text
     if text.startswith('"'):

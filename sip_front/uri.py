@@ -3,6 +3,7 @@
 Nothing here looks anything up, and each step reads its text once.
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?")  # "_" is not legal, but machines are named so
 FORBIDDEN = re.compile(r'[\x00-\x20\x7f<>"\\]')
 """Never inside a URI. Characters beyond ASCII and "#" are not legal either, but phones dial with them."""
+
+
+KNOWN_URIS, KNOWN_CHARACTERS = 2048, 256  # a megabyte at most, whoever sends
 
 
 class BadUri(PeerViolation):
@@ -86,6 +90,16 @@ def parse_number(text: str, highest: int) -> int | None:
 
 def parse_uri(text: str) -> Uri:
     """Raises BadUri; UnknownScheme (416) where the scheme is neither sip, sips nor tel."""
+    return _known_uri(text) if len(text) <= KNOWN_CHARACTERS else _parse_uri(text)
+
+
+@functools.lru_cache(KNOWN_URIS)
+def _known_uri(text: str) -> Uri:
+    """A URI is asked for again and again while its message is served, and a trunk's with every message."""
+    return _parse_uri(text)
+
+
+def _parse_uri(text: str) -> Uri:
     scheme, colon, rest = text.partition(":")
     if not colon or not SCHEME.fullmatch(scheme):
         raise BadUri(f"{quoted(text)} is not a URI: it does not start with a scheme such as sip:")

@@ -1,11 +1,14 @@
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.errors import Misuse
+from sip_front import header, message
 from sip_front.header import COMPACT, KNOWN, BadMessage, Headers, NameAddress, Via, canonical, parse_name_address, parse_via, split_list
+from sip_front.uri import parse_uri
 
 
 @pytest.mark.parametrize(("letter", "name"), COMPACT.items())
@@ -188,3 +191,29 @@ def test_time_grows_with_length_and_no_faster(unit):
         except BadMessage as refusal:
             assert len(str(refusal)) < 500
     assert time.process_time() - started < 1.0
+
+
+ADDRESSES = st.from_regex(header.USUAL_ADDRESS, fullmatch=True) | st.text('"<>;= \\\\sip:a@b.c,?tag', max_size=40)
+VIAS = st.from_regex(header.USUAL_VIA, fullmatch=True) | st.text("SIP/2.0UDP ab.:;=rtnch,-1", max_size=60).map(lambda t: f"SIP/2.0/UDP {t}")
+
+
+@given(ADDRESSES)
+def test_the_short_way_through_an_address_is_the_long_way(text: str) -> None:
+    assert result(header.parse_name_address, text) == result(header._parse_name_address, text)
+
+
+@given(VIAS)
+def test_the_short_way_through_a_via_is_the_long_way(text: str) -> None:
+    assert result(header.parse_via, text) == result(header._parse_via, text)
+
+
+@given(st.from_regex(message.USUAL_TARGET, fullmatch=True))
+def test_what_is_right_beyond_doubt_is_right(text: str) -> None:
+    parse_uri(text)
+
+
+def result(parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except BadMessage as failure:
+        return str(failure)
