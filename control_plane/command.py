@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("control_plane.commands.status", "is the server well: its processes and how many calls they carry"),
     "calls": ("control_plane.commands.calls", "the calls that are up"),
     "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
+    "trace": ("control_plane.commands.trace", "the SIP messages of a call, as a ladder"),
     "records": ("control_plane.commands.records", "the calls that have ended, and how"),
     "hangup": ("control_plane.commands.hangup", "end a call"),
     "hold": ("control_plane.commands.hold", "put the far end of a call on hold"),

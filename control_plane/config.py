@@ -36,6 +36,8 @@ class Sip(Section):
     digest_algorithms: tuple[str, ...] = ("MD5",)
     """Asked of [[users]], in this order: MD5, SHA-256, SHA-512-256. Phones that know MD5 only give up where another is offered as well
     (baresip 1.0 does), so add SHA-256 once all of yours know it."""
+    trace: bool = False
+    """Keep the SIP messages of the last 500 calls in memory for `bellframe trace`, passwords and keys covered: some microseconds each."""
     drain_seconds: float = 30.0
     """How long calls may finish after SIGTERM. Then they are ended with BYE."""
     max_calls_per_second: float = 200.0

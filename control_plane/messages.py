@@ -222,6 +222,12 @@ class GetCalls(Message):
     pass
 
 
+class GetTrace(Message):
+    """The SIP messages of a call, up or ended lately. Kept while sip.trace is on or somebody watches."""
+
+    call_id: str
+
+
 class GetFigures(Message):
     pass
 
@@ -448,6 +454,19 @@ class SipTraced(Message):
     summary: str
     """'INVITE' or '200 OK (INVITE)'."""
     remote: str
+    """HOST:PORT, with tcp: or tls: before it if it was not UDP."""
+    local: str = ""
+    at: float = 0.0
+    """Seconds since the epoch."""
+    text: str = ""
+    """The message itself, with what is secret covered by stars; for who watches this call alone, and for who asks for its trace."""
+
+
+class Traced(Message):
+    call_id: str
+    messages: tuple[SipTraced, ...]
+    left_out: int = 0
+    """In the middle: a trace is bounded."""
 
 
 Anything = (
@@ -471,6 +490,8 @@ Anything = (
     | GetCalls
     | GetCall
     | GetFigures
+    | GetTrace
+    | Traced
     | GetEnded
     | HangUp
     | Transfer

@@ -48,6 +48,7 @@ from sip_front.routing import Chosen, Routing
 from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.succession import PATIENCE_NS, Succession
+from sip_front.trace import Trace, TraceStore, text_of
 from sip_front.transport import Address, PlaceTowards, address_of
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
@@ -93,6 +94,7 @@ class Front:
         self.ended: dict[str, CallFacts] = {}
         self.ended_order: deque[str] = deque()
         self.ended_total = 0
+        self.traces = TraceStore()
         self.calls_total = self.calls_refused = 0
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
@@ -246,9 +248,15 @@ class Front:
                     self._handle_event(event, now_ns)
         if agent.traces:
             for trace in agent.take_traces():
-                summary = clean(trace.summary, 120)
-                self.operators.show(SipTraced(trace.call_id, now_ns, trace.is_sent, summary, trace.remote), trace.call_id)
-        agent.is_traced = self.operators.wants_traces
+                self._keep_trace(trace, now_ns)
+        agent.is_traced = self.operators.wants_traces or self.config.sip.trace
+
+    def _keep_trace(self, trace: Trace, now_ns: int) -> None:
+        summary = clean(trace.summary, 120)
+        brief = SipTraced(trace.call_id, now_ns, trace.is_sent, summary, trace.remote, trace.local, time.time())
+        whole = msgspec.structs.replace(brief, text=text_of(trace.octets))
+        self.traces.add(whole)
+        self.operators.show_trace(brief, whole)
 
     def _handle_event(self, event: Event, now_ns: int) -> None:
         call = self.calls.get(event.session.call_id)

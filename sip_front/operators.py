@@ -17,12 +17,15 @@ from control_plane.messages import (
     GetEnded,
     GetFigures,
     GetStatus,
+    GetTrace,
     HangUp,
     HoldCall,
     Message,
     Originate,
     PressKeys,
+    SipTraced,
     Status,
+    Traced,
     Transfer,
     Watch,
 )
@@ -57,6 +60,11 @@ class Operators:
                 return Calls(tuple(call.facts(now_ns) for call in front.calls.values()))
             case GetEnded(after=after):
                 return self._ended_since(after)
+            case GetTrace(call_id=call_id):
+                store = front.traces
+                if call_id in store.calls:
+                    return Traced(call_id, tuple(store.calls[call_id]), store.left_out.get(call_id, 0))
+                return self._no_trace(call_id)
             case GetFigures():
                 return front.figures.show((call.direction, call.trunk, call.state.name.lower()) for call in front.calls.values())
             case GetCall(call_id=call_id):
@@ -132,6 +140,19 @@ class Operators:
             if watch.call_id in ("", call_id) and (watch.what == "all" or isinstance(message, CallChanged)):
                 self.front.messages.append((identity, message))
 
+    def show_trace(self, brief: SipTraced, whole: SipTraced) -> None:
+        """The messages themselves only for who watches this call alone: all of all calls would be too much for anybody."""
+        for identity, watch in self.watchers.items():
+            if watch.what == "all" and watch.call_id in ("", brief.call_id):
+                self.front.messages.append((identity, whole if watch.call_id else brief))
+
+    def _no_trace(self, call_id: str) -> Failed:
+        front = self.front
+        if call_id not in front.calls and call_id not in front.ended:
+            return no_call(call_id)
+        remedy = "set sip.trace = true, or watch while it happens with `bellframe trace --follow`"
+        return Failed(f"the messages of call {call_id[:80]} were not kept: {remedy}", 404)
+
     def show_call(self, facts: CallFacts) -> None:
         if self.watchers:
             self.show(CallChanged(facts), facts.call_id)
@@ -142,7 +163,8 @@ class Operators:
             self._count_watchers()
 
     def _count_watchers(self) -> None:
-        self.wants_traces = self.front.user_agent.is_traced = any(watch.what == "all" for watch in self.watchers.values())
+        self.wants_traces = any(watch.what == "all" for watch in self.watchers.values())
+        self.front.user_agent.is_traced = self.wants_traces or self.front.config.sip.trace
 
 
 def no_call(call_id: str) -> Failed:

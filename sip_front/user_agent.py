@@ -9,7 +9,6 @@ import copy
 import logging
 import secrets
 from collections.abc import Callable
-from typing import NamedTuple
 
 from control_plane.errors import BellframeError
 from sip_front.admission import Admission, Refusal, fold
@@ -24,6 +23,7 @@ from sip_front.negotiation import Negotiation
 from sip_front.session import Session, start_incoming
 from sip_front.session_state import Event, State
 from sip_front.session_timer import MIN_SE_S, SessionTimer
+from sip_front.trace import Trace
 from sip_front.transaction import Cause, ClientTransaction, ServerTransaction, client_key, make_ack, server_key
 from sip_front.transport import TRANSPORTS, Address, PlaceTowards, bracketed
 from sip_front.uri import Uri, quoted
@@ -36,13 +36,6 @@ MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecti
 MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
 NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
 MAX_NO_TCP = 1024
-
-
-class Trace(NamedTuple):
-    call_id: str
-    is_sent: bool
-    summary: str
-    remote: str
 
 
 class Served:
@@ -139,6 +132,8 @@ class UserAgent:
         """Calls of ours for which something was sent: what the journal should know first."""
         self.events: list[Event] = []
         self.traces: list[Trace] = []
+        self.received = b""
+        """The message that is being looked at."""
         self.is_traced = False
         self.refused_calls = 0
         self.figures = FrontFigures()
@@ -155,6 +150,7 @@ class UserAgent:
         """One message. Never raises for what a far end wrote."""
         if is_keepalive(octets):
             return
+        self.received = octets
         try:
             message = parse(octets)
             if source.is_reliable and "Content-Length" not in message.headers:
@@ -310,7 +306,8 @@ class UserAgent:
         self.outbox.append((octets, destination))
         self.touched.add(session.call_id)
         if self.is_traced:
-            self.traces.append(Trace(session.call_id, True, summarize(octets), str(destination)))
+            local = self.place_towards(destination).encode()
+            self.traces.append(Trace(session.call_id, True, summarize(octets), str(destination), local, octets))
 
     def flush(self, owner: Served | Sent) -> None:
         """Send what a transaction wants sent, forget it when it is over, wake it when it is due."""
@@ -583,7 +580,8 @@ class UserAgent:
 
     def _trace_received(self, session: Session, summary: str, source: Address) -> None:
         if self.is_traced:
-            self.traces.append(Trace(session.call_id, False, summary, str(source)))
+            local = self.place_towards(source).encode()
+            self.traces.append(Trace(session.call_id, False, summary, str(source), local, self.received))
 
     def _stream_instead(self, request: Request, destination: Address, now_ns: int) -> Address | None:
         """TCP for a request that is too long for one datagram (18.1.1), if we listen there for the requests that come back."""

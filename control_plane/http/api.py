@@ -9,7 +9,7 @@ from aiohttp import web
 from control_plane.http import calls, events, health, metrics, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
-from control_plane.messages import CallFacts
+from control_plane.messages import CallFacts, Traced
 from control_plane.version import version
 
 MAX_BODY_BYTES = 65_536
@@ -37,6 +37,7 @@ OPERATIONS = (
     Operation("GET",    "/v1/calls",       calls.list_calls,  200,    None,                calls.CallList),
     Operation("GET",    ONE,               calls.show,        200,    None,                CallFacts),
     Operation("DELETE", ONE,               calls.hang_up,     204),
+    Operation("GET",    ONE + "/trace",    calls.trace,       200,    None,                Traced),
     Operation("POST",   ONE + "/transfer", calls.transfer,    202,    calls.TransferOrder, CallFacts),
     Operation("POST",   ONE + "/hold",     calls.hold,        202,    None,                CallFacts),
     Operation("POST",   ONE + "/resume",   calls.resume,      202,    None,                CallFacts),

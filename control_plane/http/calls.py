@@ -18,6 +18,7 @@ from control_plane.messages import (
     Failed,
     GetCall,
     GetCalls,
+    GetTrace,
     HangUp,
     HoldCall,
     Message,
@@ -147,6 +148,14 @@ async def list_calls(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """One call, up or ended."""
     return reply(await facts_of(request, request.match_info["call_id"]))
+
+
+async def trace(request: web.Request) -> web.Response:
+    """Its SIP messages, with secrets covered; kept if sip.trace is on, or while somebody watched."""
+    answer = await request.app[SERVICES].link.ask(GetTrace(request.match_info["call_id"]))
+    if isinstance(answer, Failed):
+        raise of_failed(answer)
+    return reply(answer)
 
 
 async def hang_up(request: web.Request) -> web.Response:

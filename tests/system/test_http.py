@@ -3,7 +3,9 @@
 import hmac
 import http.server
 import json
+import pathlib
 import queue
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import require_peer
 from tests.system.caller import Caller
 from tests.system.conftest import StartServer
 from tests.system.server import HOST, Server, free_tcp_port, wait_for
@@ -78,7 +81,7 @@ def api(start_server: StartServer, receiver: http.server.ThreadingHTTPServer, tm
     webhook = f"http://{HOST}:{receiver.server_port}/hook"
     settings = {"listen": f"{HOST}:{port}", "tokens": [TOKEN], "webhook": webhook, "webhook_secret": SECRET}
     records = {"file": str(tmp_path_factory.mktemp("records") / "calls.db")}
-    return Api(start_server(only=[{"agent": "echo"}], http=settings, records=records), port)
+    return Api(start_server(only=[{"agent": "echo"}], http=settings, records=records, sip={"trace": True}), port)
 
 
 def test_a_call_that_came_in_is_seen_and_hung_up(api: Api) -> None:
@@ -138,6 +141,24 @@ def test_every_call_leaves_a_record(api: Api) -> None:
     assert (call["outcome"], call["status"], call["cause"]) == ("answered", 200, "the far end hung up")
     assert call["counters"]["packets_received"] >= 20 and call["started_at"] <= call["answered_at"] < call["ended_at"]
     assert caller.name in api.server.command("records").stdout
+
+
+@pytest.mark.peer
+def test_a_call_that_ended_is_drawn_and_captured(api: Api, tmp_path: pathlib.Path) -> None:
+    tshark = require_peer("tshark")
+    with Caller(api.server.sip_port) as caller:
+        caller.wait_for_packets(5)
+        call_id = api("GET", "/v1/calls")[1]["calls"][0]["call_id"]
+    api.ended(call_id)
+    file = tmp_path / "call.pcap"
+    done = api.server.command("trace", call_id, "--full", "--pcap", str(file))
+    assert done.returncode == 0, done
+    drawn = [line for line in done.stdout.splitlines() if "──" in line]
+    assert " INVITE " in drawn[0] and " 200 OK (BYE) " in drawn[-1] and f"Call-ID: {caller.call_id}" in done.stdout
+    command = [tshark, "-r", str(file), "-T", "fields", "-e", "sip.Call-ID", "-e", "_ws.malformed"]
+    fields = subprocess.run(command, capture_output=True, text=True)
+    assert fields.stdout.split() == [caller.call_id] * len(drawn), fields
+    assert len(api("GET", f"/v1/calls/{call_id}/trace")[1]["messages"]) == len(drawn)
 
 
 def test_what_becomes_of_an_order_is_told_later(api: Api) -> None:

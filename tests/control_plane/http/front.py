@@ -22,13 +22,16 @@ from control_plane.messages import (
     GetCall,
     GetCalls,
     GetStatus,
+    GetTrace,
     HangUp,
     HoldCall,
     Message,
     Originate,
     PeerFacts,
     PressKeys,
+    SipTraced,
     Status,
+    Traced,
     Transfer,
     Watch,
 )
@@ -67,6 +70,8 @@ class Front:
             case HangUp(call_id=call_id) | Transfer(call_id=call_id) | HoldCall(call_id=call_id) | PressKeys(call_id=call_id):
                 self.others.append(message)
                 return [Done() if call_id in self.calls else Failed("there is no such call", 404)]
+            case GetTrace(call_id="c-1"):
+                return [Traced("c-1", (SipTraced("c-1", 1, False, "INVITE", "192.0.2.1:5060", text="INVITE ..."),))]
             case Watch():
                 return [Done()]
         return [Failed("there is no such call", 404)]

@@ -138,6 +138,15 @@ def test_a_call_that_is_not_there_is_404(tmp_path: pathlib.Path, front: Front, m
     assert response.status == 404
 
 
+def test_the_messages_of_a_call_are_shown(tmp_path: pathlib.Path, front: Front) -> None:
+    async def work(client: Client) -> Any:
+        assert (await client.get("/v1/calls/none/trace")).status == 404
+        return await (await client.get("/v1/calls/c-1/trace")).json()
+
+    found = ask(tmp_path, work)
+    assert [(m["summary"], m["text"]) for m in found["messages"]] == [("INVITE", "INVITE ...")]
+
+
 def test_calls_are_listed_by_state_and_direction(tmp_path: pathlib.Path, front: Front) -> None:
     async def work(client: Client) -> None:
         listed = await (await client.get("/v1/calls")).json()
