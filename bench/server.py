@@ -83,6 +83,8 @@ def running(agent: str, calls: int, **media: object) -> Iterator[Server]:
         "media": {
             "rtp_ports": f"{first_port}-{first_port + 2 * calls}",
             "workers": 1,
+            "max_busy_percent": 100,  # how much it can carry is the question
+            "max_late_percent": 100,
             "cores": str(WORKER_CORE),
             "port_quiet_seconds": 0.5,
             **media,

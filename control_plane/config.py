@@ -74,6 +74,10 @@ class Media(Section):
     less of the call."""
     dscp: int = 46
     """How routers are to treat our RTP and RTCP: 46 is expedited forwarding, voice (RFC 4594); 0 leaves them unmarked."""
+    max_busy_percent: float = 90.0
+    """A worker that is busier gets no new calls until it is not; when all are, calls are refused with 503. 100: never refused for it."""
+    max_late_percent: float = 5.0
+    """The same for packets that go out 16 ms late or more: the calls that are up are heard to suffer. 100: never refused for it."""
     heartbeat_timeout_ms: int = 200
     """A worker that has not finished a cycle for this long is replaced. Its calls go on."""
 
@@ -145,6 +149,8 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("media.port_quiet_seconds",      0,      600,    "30 outlasts late packets"),
     ("media.rtcp_interval_seconds",   0,      120,    "5 is what RFC 3550 has; 0 sends no reports"),
     ("media.dscp",                    0,      63,     "46 is voice"),
+    ("media.max_busy_percent",        10,     100,    "90 leaves room for calls to become busier; 100 never refuses"),
+    ("media.max_late_percent",        0.1,    100,    "5 is heard; 100 never refuses"),
     ("media.heartbeat_timeout_ms",    100,    60_000, "200 is four times what an idle worker takes for a cycle"),
     ("bridge.processes",              1,      64,     "1 carries many calls"),
     ("records.days",                  1,      3650,   'records.file = "" keeps none at all'),

@@ -26,6 +26,10 @@ class Alive(Message):
     calls: int = 0
     capacity: int = 0
     """Worker: how many calls it may carry. Bridge: 0, no limit of its own."""
+    busy_percent: float = 0.0
+    """Worker: of the last seconds, the part in which it was not waiting."""
+    late_percent: float = 0.0
+    """Worker: packets of the last seconds that went out 16 ms or more after their time."""
     agents: tuple[str, ...] = ()
 
 
@@ -346,6 +350,8 @@ class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     capacity: int
     silent_ms: int
     """Since its last Alive."""
+    busy_percent: float = 0.0
+    late_percent: float = 0.0
 
 
 class TrunkFacts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -31,6 +31,7 @@ from control_plane.messages import (
 )
 from media_workers import duty_cycle, sockets, srtp
 from media_workers.call_table import Worker as Views
+from media_workers.load import LoadMeter
 from media_workers.rows import Rows
 from shm.counters import WORKER
 
@@ -53,6 +54,7 @@ class MediaWorker:
         self.totals[WORKER["pid"]], self.totals[WORKER["core"]] = os.getpid(), core
         quiet_ns, interval_ns = (int(s * SECOND_NS) for s in (config.media.port_quiet_seconds, config.media.rtcp_interval_seconds))
         self.rows = Rows(views, index, count, quiet_ns, interval_ns)
+        self.load = LoadMeter(self.totals, views.lateness, time.monotonic_ns())
         self.channel = Channel(zmq.Context(io_threads=1), config.runtime_path(), f"worker-{self.index}")
         self.epoll = epoll  # the keeper's: it has all our ports, whoever was here before
         sockets.watch(self.epoll, self.channel.fileno(), sockets.CONTROL_EVENT)
@@ -81,7 +83,18 @@ class MediaWorker:
         self.is_stopping = True
 
     def _introduce(self) -> None:
-        self.channel.send(Alive("worker", self.index, os.getpid(), self.generation, len(self.rows), self.rows.count))
+        load = self.load.measure(time.monotonic_ns())
+        self._tell(
+            Alive(
+                "worker", self.index, os.getpid(), self.generation, len(self.rows), self.rows.count,
+                busy_percent=load.busy_percent, late_percent=load.late_percent,
+            )
+        )  # fmt: skip
+
+    def _tell(self, message: Message) -> None:
+        """Tell the front. While it is away messages wait; what does not fit is dropped, and counted."""
+        if not self.channel.send(message):
+            self.totals[WORKER["events_dropped"]] += 1
 
     def _answer(self) -> None:
         """A few commands; then packets have their turn again, and `has_more` says that there may be more."""
@@ -90,7 +103,7 @@ class MediaWorker:
             self.has_more = number == COMMANDS_AT_ONCE
             answer = self._obey(message, time.monotonic_ns())
             if answer is not None:
-                self.channel.send(answer)
+                self._tell(answer)
             if self.has_more:
                 return
 
@@ -127,4 +140,4 @@ class MediaWorker:
         media = self.config.media
         at_start, running = int(media.silent_seconds_at_start * SECOND_NS), int(media.silent_seconds * SECOND_NS)
         for call_id, silent_ms in self.rows.silent(now_ns, at_start, running, int(media.hold_seconds * SECOND_NS)):
-            self.channel.send(MediaSilent(call_id, silent_ms))
+            self._tell(MediaSilent(call_id, silent_ms))

@@ -89,7 +89,7 @@ class Front:
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
         self.user_agent.trunk_srtp = {trunk.name: trunk.srtp for trunk in config.trunks if trunk.srtp}
-        self.peers = Peers()
+        self.peers = Peers(config.media.max_busy_percent, config.media.max_late_percent)
         self.calls: dict[str, Call] = {}
         self.ended: dict[str, CallFacts] = {}
         self.ended_order: deque[str] = deque()

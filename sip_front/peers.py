@@ -6,6 +6,8 @@ from control_plane.messages import Alive, PeerFacts
 
 Role = Literal["worker", "bridge"]
 SILENT_NS = 3_000_000_000  # three Alives missed: no new calls for this one
+CALL_PERCENT = 0.05  # what a call costs a core until the worker says so itself: two thousand of PCMU fill one
+LOAD_STEP_PERCENT = 5.0  # a difference below this is noise: then the number of calls decides
 FORGOTTEN_NS = 600_000_000_000  # a worker taken out of the configuration leaves the table in the end
 
 
@@ -25,6 +27,11 @@ class Peer:
     def has_room(self) -> bool:
         return self.facts.role == "bridge" or len(self.calls) < self.facts.capacity
 
+    @property
+    def load_percent(self) -> float:
+        """As it said a second ago, and with what it has been given since."""
+        return self.facts.busy_percent + CALL_PERCENT * max(0, len(self.calls) - self.facts.calls)
+
 
 class Heard(NamedTuple):
     peer: Peer
@@ -34,7 +41,9 @@ class Heard(NamedTuple):
 
 
 class Peers:
-    def __init__(self) -> None:
+    def __init__(self, max_busy_percent: float = 100.0, max_late_percent: float = 100.0) -> None:
+        """100 never counts a worker as overloaded."""
+        self.max_busy_percent, self.max_late_percent = max_busy_percent, max_late_percent
         self.peers: dict[tuple[Role, int], Peer] = {}
 
     def hear(self, alive: Alive, identity: bytes, now_ns: int) -> Heard:
@@ -53,9 +62,18 @@ class Peers:
         return [peer for (kind, _), peer in self.peers.items() if kind == role]
 
     def choose(self, role: Role, now_ns: int, *, but: int = -1) -> Peer | None:
-        """The one with the fewest calls among those that are heard and have room. `but`: an index that did not answer."""
-        usable = [p for p in self.of(role) if p.index != but and not p.is_silent(now_ns) and p.has_room()]
-        return min(usable, key=lambda p: (len(p.calls), p.index), default=None)
+        """The least loaded of those that are heard and have room, of equals the one with the fewest calls.
+
+        `but`: an index that did not answer.
+        """
+        usable = [p for p in self.of(role) if p.index != but and not p.is_silent(now_ns) and p.has_room() and not self.is_overloaded(p)]
+        return min(usable, key=lambda p: (p.load_percent // LOAD_STEP_PERCENT, len(p.calls), p.index), default=None)
+
+    def is_overloaded(self, peer: Peer) -> bool:
+        return self._is_above(peer.load_percent, self.max_busy_percent) or self._is_above(peer.facts.late_percent, self.max_late_percent)
+
+    def _is_above(self, value: float, limit: float) -> bool:
+        return limit < 100 and value > limit
 
     def why_none(self, role: Role, now_ns: int) -> str:
         """For the log: why `choose` found nobody, and what helps."""
@@ -65,6 +83,10 @@ class Peers:
         silent = sum(peer.is_silent(now_ns) for peer in known)
         if silent == len(known):
             return f"503: none of {len(known)} {role}s has been heard for {SILENT_NS // 10**9} s; look into their logs"
+        worst = max((p for p in known if self.is_overloaded(p) and not p.is_silent(now_ns)), key=lambda p: p.load_percent, default=None)
+        if worst:
+            how = f"{role} {worst.index} is busy for {worst.load_percent:.0f} % of the time and sends {worst.facts.late_percent:g} % late"
+            return f"503: overloaded: {how}; give media.workers more cores, or raise media.max_busy_percent and max_late_percent"
         capacity = sum(peer.facts.capacity for peer in known if not peer.is_silent(now_ns))
         return f"503: all {capacity} calls that the {role}s can carry are taken; widen media.rtp_ports or media.workers"
 
@@ -82,6 +104,8 @@ class Peers:
                 calls=len(peer.calls),
                 capacity=peer.facts.capacity,
                 silent_ms=max(0, (now_ns - peer.heard_ns) // 1_000_000),
+                busy_percent=peer.facts.busy_percent,
+                late_percent=peer.facts.late_percent,
             )
             for (role, index), peer in sorted(self.peers.items())
         )

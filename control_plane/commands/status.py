@@ -33,11 +33,11 @@ def as_text(status: Status) -> str:
         f"{table.count(status.calls, 'call')} up, {status.calls_total} since the start, {status.calls_refused} refused",
     ]
     rows = [
-        (f"{p.role} {p.index}", p.pid, p.generation or "-", p.calls, p.capacity or "-", "silent" if is_silent(p) else "alive")
+        (f"{p.role} {p.index}", p.pid, p.generation or "-", p.calls, p.capacity or "-", *load(p), "silent" if is_silent(p) else "alive")
         for p in status.peers
     ]
     if rows:
-        lines += ["", table.render(("process", "pid", "generation", "calls", "at most", "state"), rows)]
+        lines += ["", table.render(("process", "pid", "generation", "calls", "at most", "busy", "late", "state"), rows)]
     if status.trunks:
         lines += ["", table.render(("trunk", "calls", "registration", "gateways"), [trunk_row(trunk) for trunk in status.trunks])]
         lines += [f"{trunk.name}: {trunk.why}" for trunk in status.trunks if trunk.why]
@@ -45,6 +45,10 @@ def as_text(status: Status) -> str:
         if not any(peer.role == role for peer in status.peers):
             lines.append(f"no {role} has reported: calls are refused until one does")
     return "\n".join(lines)
+
+
+def load(peer: PeerFacts) -> tuple[str, str]:
+    return (f"{peer.busy_percent:.0f}%", f"{peer.late_percent:g}%") if peer.role == "worker" else ("-", "-")
 
 
 def is_silent(peer: PeerFacts) -> bool:

@@ -76,6 +76,26 @@ def test_it_introduces_itself_and_says_how_many_calls_it_can_take(scene: Scene) 
     assert scene.loopback.total("pid") == os.getpid() and scene.loopback.total("core") == 3
 
 
+def test_it_says_how_loaded_it_is(scene: Scene) -> None:
+    before_ns = time.monotonic_ns()
+    scene.loopback.views.totals[0, WORKER["busy_ns"]] += 1_000 * SECOND
+    scene.loopback.views.lateness[15:17] += 500
+    scene.worker._introduce()
+    assert time.monotonic_ns() - before_ns < SECOND
+    (alive,) = scene.told()
+    assert isinstance(alive, Alive) and (alive.busy_percent, alive.late_percent) == (50, 50), "half of it is the second before"
+
+
+def test_what_the_front_does_not_take_is_counted(scene: Scene) -> None:
+    scene.worker.channel.socket.setsockopt(zmq.SNDHWM, 1)
+    scene.front.close()
+    for _ in range(20_000):
+        scene.worker._introduce()
+        if scene.loopback.total("events_dropped"):
+            return
+    raise AssertionError("nothing was ever dropped")
+
+
 def test_an_order_to_open_is_answered_with_row_and_port_the_same_when_repeated(scene: Scene) -> None:
     opened = obey(scene, OpenMedia("a", 0, PCMU))
     assert isinstance(opened, MediaOpened) and obey(scene, OpenMedia("a", 0, PCMU)) == opened

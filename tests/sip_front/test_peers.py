@@ -1,3 +1,5 @@
+import pytest
+
 from control_plane.messages import Alive
 from sip_front.peers import FORGOTTEN_NS, SILENT_NS, Peers
 
@@ -65,3 +67,46 @@ def test_facts_and_pruning() -> None:
     ]
     peers.prune(FORGOTTEN_NS + 1)
     assert [f.index for f in peers.facts(0)] == [1], "one that has calls is never forgotten"
+
+
+def loaded(*loads: tuple[float, float], calls: int = 0) -> Peers:
+    """Workers that are busy and late by these percentages."""
+    peers = Peers(max_busy_percent=90, max_late_percent=5)
+    for index, (busy, late) in enumerate(loads):
+        alive = Alive("worker", index, 100 + index, calls=calls, capacity=1_000, busy_percent=busy, late_percent=late)
+        peers.hear(alive, f"worker-{index}".encode(), 0)
+    return peers
+
+
+@pytest.mark.parametrize(
+    ("loads", "expected"),
+    [
+        (((50, 0), (20, 0)), 1),
+        (((4, 0), (1, 0)), 0),  # as good as equal
+        (((95, 0), (89, 0)), 1),
+        (((10, 6), (80, 4)), 1),
+        (((91, 0), (50, 5.1)), None),
+    ],
+)
+def test_the_least_loaded_is_chosen_and_an_overloaded_one_not(loads: tuple[tuple[float, float], ...], expected: int | None) -> None:
+    peers = loaded(*loads)
+    chosen = peers.choose("worker", 0)
+    assert (chosen.index if chosen else None) == expected
+    if expected is None:
+        assert peers.why_none("worker", 0).startswith("503: overloaded: worker 0 is busy for 91 % of the time and sends 0 % late; give")
+
+
+def test_calls_given_since_it_last_spoke_count_before_it_says_so() -> None:
+    peers, given = loaded((0, 0), (12, 0)), []
+    for number in range(400):
+        peer = peers.choose("worker", 0)
+        assert peer is not None
+        peer.calls.add(str(number))
+        given.append(peer.index)
+    assert given.index(1) == 200, "two hundred calls are ten per cent of a core, and less than five is no difference"
+
+
+def test_a_limit_of_a_hundred_is_none() -> None:
+    peers = loaded((100, 100))
+    peers.max_busy_percent = peers.max_late_percent = 100
+    assert peers.choose("worker", 0) is not None

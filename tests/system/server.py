@@ -102,6 +102,8 @@ class Server(Reachable):
                 "workers": 1,
                 "port_quiet_seconds": 1.0,
                 "heartbeat_timeout_ms": 1000,  # the machine of a test is busy
+                "max_busy_percent": 100,
+                "max_late_percent": 100,
                 **sections.get("media", {}),
             },
             "bridge": {"processes": bridges, "modules": str(AGENTS)},
