@@ -72,9 +72,9 @@ def test_status_names_processes_and_who_is_silent(bellframe: Callable[..., tuple
     ]
     rows = [line.split() for line in output.splitlines()[4:]]
     assert rows == [
-            ["worker", "0", "4711", "2", "1", "1000", "0%", "0%", "alive"],
-            ["bridge", "0", "4712", "-", "1", "-", "-", "-", "silent"],
-        ]
+        ["worker", "0", "4711", "2", "1", "1000", "0%", "0%", "alive"],
+        ["bridge", "0", "4712", "-", "1", "-", "-", "-", "silent"],
+    ]
     assert json.loads(bellframe("status", "--json")[1])["peers"][0]["capacity"] == 1000
 
 
