@@ -22,8 +22,11 @@ SCENARIOS = [
     ("no_codec",           "echo",             ()),
     ("missing_header",     "echo",             ()),
     ("missing_contact",    "echo",             ()),
+    ("session_timer",      "echo",             ()),
+    ("short_timer",        "echo",             ()),
+    ("reliable_ringing",   "slow",             ()),
 ]  # fmt: skip
-CALLS_MADE = {"call": 1, "cancel": 1, "hold": 1, "in_dialog": 1, "no_codec": 1}
+CALLS_MADE = {"call": 1, "cancel": 1, "hold": 1, "in_dialog": 1, "no_codec": 1, "session_timer": 1, "reliable_ringing": 1}
 
 
 @pytest.mark.peer
@@ -70,4 +73,5 @@ def test_a_hundred_calls_at_fifty_a_second(server: Server, tmp_path: pathlib.Pat
 def test_every_scenario_is_run() -> None:
     """A file that nobody plays tests nothing."""
     others = {"lost_ack", "repeated_invite", "draining", "stranger", "authenticated", "wrong_password"}
+    others |= {"info_keys", "wants_longer_timer", "transferee", "busy_transferee"}
     assert {path.stem for path in sipp.SCENARIOS.glob("*.xml")} == {row[0] for row in SCENARIOS} | others
