@@ -4,7 +4,6 @@ An unknown key, a wrong type or an impossible value is refused with the place an
 """
 
 import fnmatch
-import ipaddress
 import operator
 import os
 import pathlib
@@ -15,6 +14,8 @@ import msgspec
 from control_plane.errors import ConfigurationError
 from control_plane.formats import FORMATS
 from control_plane.http_config import Http, Records, check_http
+from control_plane.listen_config import check_listen
+from control_plane.listen_config import parse_address as parse_address
 from control_plane.secret import decode_hook, reveal_hook
 from control_plane.srtp_suites import POLICIES
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
@@ -25,10 +26,30 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sip(Section):
-    listen: str = "127.0.0.1:5060"
-    """Where calls come in, UDP. HOST:PORT; 0.0.0.0 is every address of this machine."""
-    public_address: str = ""
-    """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached."""
+    listen: str | tuple[str, ...] = "127.0.0.1:5060"
+    """Where calls come in: one place or several. HOST:PORT is UDP and TCP; udp:, tcp: or tls: before it is that one alone. 0.0.0.0 is
+    every address of this machine; an IPv6 address has brackets."""
+    public_address: str | tuple[str, ...] = ""
+    """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached. A list has one for
+    each place of sip.listen."""
+    tls_certificate: str = ""
+    """PEM, with the intermediate ones: what tls: places show, and we as a client. Read again when the file changes, and on SIGHUP."""
+    tls_key: str = ""
+    """PEM, without a password. Empty: it is in the certificate's file."""
+    tls_client_ca: str = ""
+    """PEM: whoever connects by TLS must show a certificate that one of these signed (mutual TLS). Empty: nobody is asked for one."""
+    tls_server_ca: str = ""
+    """PEM: who signs the certificates of those whom we call by TLS. Empty: the system's list."""
+    nameservers: tuple[str, ...] = ()
+    """ADDRESS or ADDRESS:PORT of DNS servers for calls that go out. Empty: the system's."""
+    connection_start_seconds: float = 10.0
+    """A connection whose handshake and first message take longer is closed, and so is one in the middle of a message."""
+    connection_idle_seconds: float = 600.0
+    """A connection that is silent so long is closed, if no call uses it. Less than 120 would cut off phones that keep one open."""
+    max_connections: int = 4096
+    """TCP and TLS, in all."""
+    max_connections_per_source: int = 256
+    """TCP and TLS, of one address."""
     allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks and host names that may call, as no trunk in particular. Everybody else gets 403 and a line in the log."""
     realm: str = "bellframe"
@@ -142,6 +163,10 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("sip.drain_seconds",             0,      DAY_S,  "0 ends calls at once"),
     ("sip.max_calls_per_second",      0.1,    100_000, "sip.allow = [] takes no calls at all"),
     ("sip.session_expires_seconds",   0,      DAY_S,  "0 is no session timers; else 90 at least, and 1800 is usual"),
+    ("sip.connection_start_seconds",  0.5,    600,    "10 gives a slow handshake time"),
+    ("sip.connection_idle_seconds",   0.5,    DAY_S,  "600 outlasts the keepalives of phones"),
+    ("sip.max_connections",           1,      60_000, "each takes a descriptor (LimitNOFILE=)"),
+    ("sip.max_connections_per_source", 1,     60_000, "256 is enough for a trunk, or an office behind one address"),
     ("media.workers",                 0,      1024,   "0 is one for each core, but one core is left for the rest"),
     ("media.silent_seconds_at_start", 1,      DAY_S,  "30 gives a far end time to begin"),
     ("media.silent_seconds",          1,      DAY_S,  "60 outlasts the pauses of carriers"),
@@ -181,22 +206,9 @@ def parse_cores(text: str) -> list[int]:
     return sorted(set(cores))
 
 
-def parse_address(text: str, where: str) -> tuple[str, int]:
-    """HOST:PORT, with brackets round an IPv6 host."""
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError as failure:
-        raise ConfigurationError(f'{where}: "{text}" is not ADDRESS:PORT, for example "0.0.0.0:5060"') from failure
-    if not port.isdecimal() or int(port) > 65535:
-        raise ConfigurationError(f'{where}: "{text}" has no port from 0 to 65535')
-    return host, int(port)
-
-
 def check(config: Config) -> Config:
     """What types cannot say. Raises ConfigurationError with the first thing that is wrong."""
-    parse_address(config.sip.listen, "sip.listen")
+    check_listen(config.sip)
     parse_ports(config.media.rtp_ports)
     for setting, low, high, remedy in LIMITS:
         value = operator.attrgetter(setting)(config)
@@ -205,11 +217,6 @@ def check(config: Config) -> Config:
     if 0 < config.sip.session_expires_seconds < 90:  # RFC 4028 5
         raise ConfigurationError("sip.session_expires_seconds: below 90 far ends refuse the call; 1800 is usual, 0 is no session timers")
     config.cores()
-    if config.sip.public_address:
-        try:
-            ipaddress.ip_address(config.sip.public_address)
-        except ValueError as failure:
-            raise ConfigurationError(f'sip.public_address: "{config.sip.public_address}" is not an IP address') from failure
     check_sources(config.sip.allow, "sip.allow")
     check_trunks(config.trunks, config.users)
     check_digest(config)

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from control_plane import table
-from control_plane.config import Config, parse_address
+from control_plane.config import Config
 from control_plane.errors import ConfigurationError
+from control_plane.listen_config import media_host
 from control_plane.notify import listen_fds, notify, watchdog_interval_s
 from media_workers import sockets, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
@@ -102,7 +103,7 @@ class Keeper:
         return epoll
 
     def _bind_ports(self) -> list[tuple[socket.socket, socket.socket]]:
-        host, _ = parse_address(self.config.sip.listen, "sip.listen")
+        host = media_host(self.config.sip)
         wanted = self.config.rtp_port_pairs()
         _raise_descriptor_limit(2 * len(wanted) + SPARE_FDS)
         pairs, taken = [], []

@@ -97,6 +97,13 @@ class Callers:
         named = [trunk for name, trunks in self.names.items() if str(address) in self.addresses.get(name, ()) for trunk in trunks]
         return tuple(dict.fromkeys(sorted(found + named, key=lambda trunk: trunk == "")))
 
+    def may_connect(self, host: str, now_ns: int) -> bool:
+        """Whether a connection from there is worth a handshake: with [[users]], a stranger may turn out to be one."""
+        if self.trunks_of(host):
+            return True
+        misses = self.misses.get(host)
+        return self.server is not None and not (misses and now_ns < misses.banned_until_ns)
+
     def take_names(self, now_ns: int) -> list[str]:
         """Host names whose addresses should be asked for now."""
         if not self.names or now_ns < self.resolve_ns:

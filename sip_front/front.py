@@ -49,7 +49,7 @@ from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.succession import PATIENCE_NS, Succession
 from sip_front.trace import Trace, TraceStore, text_of
-from sip_front.transport import Address, PlaceTowards, address_of
+from sip_front.transport import TRANSPORTS, Address, PlaceTowards, address_of, transport_of
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
 from sip_front.uri import BadUri, Uri, parse_uri
@@ -142,6 +142,13 @@ class Front:
     def lose_connection(self, lost: Address, why: str, now_ns: int) -> None:
         self.user_agent.lose_connection(lost, why, now_ns)
         self._handle_events(now_ns)
+
+    def addresses_in_use(self) -> frozenset[object]:
+        """Flows and keys of what calls and trunks need, and hosts of those whom calls are with."""
+        peers = [session.peer for session in self.user_agent.sessions.values()]
+        gateways = [address for addresses in self.trunks.addresses.values() for address in addresses]
+        streams = [address for address in (*peers, *gateways) if address.is_reliable]
+        return frozenset((*(a.flow for a in streams), *(a.key for a in streams), *(peer.host for peer in peers))) - {0}
 
     def take_sip(self) -> list[tuple[bytes, Address]]:
         return self.user_agent.take_outbox()
@@ -366,8 +373,8 @@ class Front:
             uri = parse_uri(order.to)
         except BadUri as failure:
             return f"cannot call {clean(order.to, 80)}: {failure}"
-        if uri.scheme != "sip" or (uri.params.get("transport") or "udp").lower() != "udp":
-            return f"cannot call {clean(order.to, 80)}: only sip: over UDP can be called so far"
+        if uri.scheme == "tel" or transport_of(uri) is None:
+            return f"cannot call {clean(order.to, 80)}: it asks for a transport that we do not speak; there are {', '.join(TRANSPORTS)}"
         address = address_of(uri)
         if address is None:
             self.lookups.append(Lookup(identity, order, uri))

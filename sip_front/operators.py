@@ -4,6 +4,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from control_plane.dtmf import why_not_keys
+from control_plane.listen_config import places
 from control_plane.messages import (
     CallChanged,
     CallFacts,
@@ -105,7 +106,7 @@ class Operators:
         front = self.front
         return Status(
             version=version(),
-            sip=front.config.sip.listen,
+            sip=", ".join(places(front.config.sip)),
             uptime_s=(now_ns - front.started_ns) / 1e9,
             draining=front.admission.is_draining,
             calls=front.live_calls,

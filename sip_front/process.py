@@ -1,7 +1,7 @@
 """The front's sockets, clock and signals: the only place of it that does I/O. What it means is in front.py.
 
-One non-blocking UDP socket, read in batches into one buffer: asyncio's datagram transport maps and unmaps 256 KiB for
-each packet. The control channel's descriptor is edge-triggered, so it is drained after everything that touches it.
+UDP sockets are read in batches into one buffer: asyncio's datagram transport maps and unmaps 256 KiB for each packet.
+Streams are in streams.py. The control channel's descriptor is edge-triggered, so it is drained after everything that touches it.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import functools
-import ipaddress
 import logging
 import pathlib
 import signal
@@ -25,29 +24,41 @@ from control_plane import config as configuration
 from control_plane import logs, notify, runtime
 from control_plane.channel import Switchboard
 from control_plane.config import Config
-from control_plane.errors import BellframeError, ConfigurationError
+from control_plane.errors import BellframeError
+from control_plane.logs import clean
+from sip_front.certificates import Certificates
+from sip_front.connections import SECOND, Limits
+from sip_front.dns_client import DnsClient
 from sip_front.front import Front, Lookup
-from sip_front.transport import Address, Place
+from sip_front.resolver import Resolver, Unresolved
+from sip_front.sockets import Bound, Sockets, bind
+from sip_front.streams import Streams
+from sip_front.transport import Address
 from sip_front.trunk import Gateway
-from sip_front.uri import BadUri
+from sip_front.uri import Uri, parse_uri
 
 log = logging.getLogger("front")
-RECEIVE_BUFFER_BYTES = 4 << 20  # a second of stall at full load; the kernel may grant less
 MAX_DATAGRAM = 65_535
-DEFAULT_PORT = 5060
 BATCH = 64  # datagrams before timers and control get their turn
 BYE_LIMIT_S = 2.0
-MAPPED = "::ffff:"
 PASSING = (errno.ENOBUFS, errno.ENOMEM, errno.EINTR)  # of this moment, not of the way
 
 
 class Process:
-    def __init__(self, config: Config, sip: socket.socket, switchboard: Switchboard, loop: asyncio.AbstractEventLoop) -> None:
-        self.config, self.sip, self.switchboard, self.loop = config, sip, switchboard, loop
-        self.is_ipv6 = sip.family == socket.AF_INET6
-        host, port = sip.getsockname()[:2]
-        host_towards = local_host_finder(config.sip.public_address, host)
-        self.front = Front(config, lambda a: Place(host_towards(a.host), port if a.transport == "udp" else None), time.monotonic_ns())
+    def __init__(
+        self, config: Config, sockets: Sockets, certificates: Certificates, switchboard: Switchboard, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.config, self.sockets, self.certificates, self.switchboard, self.loop = config, sockets, certificates, switchboard, loop
+        self.front = Front(config, sockets.place_towards, time.monotonic_ns())
+        sip = config.sip
+        limits = Limits(
+            round(sip.connection_start_seconds * SECOND), round(sip.connection_idle_seconds * SECOND),
+            sip.max_connections, sip.max_connections_per_source,
+        )  # fmt: skip
+        self.streams = Streams(self, sockets, limits, certificates, loop)
+        self.resolver = Resolver(DnsClient(sip.nameservers).ask, sockets.families)
+        self.looked_ns = 0
+        self.used: frozenset[object] = frozenset()
         self.buffer = bytearray(MAX_DATAGRAM)
         self.view = memoryview(self.buffer)
         self.timer: asyncio.TimerHandle | None = None
@@ -56,15 +67,22 @@ class Process:
         self.moved, self.is_stopping, self.is_hurried = asyncio.Event(), asyncio.Event(), False
 
     def start(self) -> None:
-        self.loop.add_reader(self.sip.fileno(), self.guard, self.read_sip)
+        for bound in self.datagram_sockets():
+            self.loop.add_reader(bound.socket.fileno(), self.guard, functools.partial(self.read_datagrams, bound))
+        self.streams.start()
         self.loop.add_reader(self.switchboard.fileno(), self.guard, self.read_control)
         self.guard(self.read_control)
 
     def stop(self) -> None:
-        self.loop.remove_reader(self.sip.fileno())
+        for bound in self.datagram_sockets():
+            self.loop.remove_reader(bound.socket.fileno())
+        self.streams.stop()
         self.loop.remove_reader(self.switchboard.fileno())
         if self.timer:
             self.timer.cancel()
+
+    def datagram_sockets(self) -> list[Bound]:
+        return [bound for bound in self.sockets.bound if bound.listener.transport == "udp"]
 
     def guard(self, work: Callable[[], None]) -> None:
         """A bug of ours in one message must not end the calls of all others: it is logged whole, and we go on."""
@@ -80,20 +98,22 @@ class Process:
 
     # ---- in ----------------------------------------------------------------------------------------------------
 
-    def read_sip(self) -> None:
+    def read_datagrams(self, bound: Bound) -> None:
         for _ in range(BATCH):
             try:
-                size, source = self.sip.recvfrom_into(self.buffer)
+                size, source = bound.socket.recvfrom_into(self.buffer)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as failure:  # an ICMP error of something sent before
                 log.debug("SIP socket: %s", failure)
                 continue
-            host = source[0].removeprefix(MAPPED) if self.is_ipv6 else source[0]
-            try:
-                self.front.receive_sip(bytes(self.view[:size]), Address(host, source[1]), time.monotonic_ns())
-            except Exception:
-                log.exception("a bug: a datagram of %d octets from %s was dropped; please report it", size, host)
+            self.receive_message(bytes(self.view[:size]), Address(*bound.peer(source[:2]), flow=bound.flow))
+
+    def receive_message(self, octets: bytes, source: Address) -> None:
+        try:
+            self.front.receive_sip(octets, source, time.monotonic_ns())
+        except Exception:
+            log.exception("a bug: a message of %d octets from %s was dropped; please report it", len(octets), source)
 
     def read_control(self) -> None:
         for identity, message in self.switchboard.receive():
@@ -104,7 +124,12 @@ class Process:
         self.guard(self.expire)
 
     def expire(self) -> None:
-        self.front.expire(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self.front.expire(now_ns)
+        if now_ns - self.looked_ns >= SECOND:
+            self.looked_ns = now_ns
+            self.streams.expire(now_ns)
+            self.certificates.look()
         self.read_control()  # an edge that was missed is found within a second
 
     # ---- out ---------------------------------------------------------------------------------------------------
@@ -129,20 +154,42 @@ class Process:
         self.set_timer()
 
     def send_sip(self, octets: bytes, destination: Address) -> None:
-        host, port = destination.host, destination.port
-        if self.is_ipv6 and ":" not in host:
-            host = MAPPED + host
+        if destination.is_reliable:
+            self.streams.send(octets, destination)
+            return
+        bound = self.sockets.by_flow.get(destination.flow) or self.sockets.towards("udp", destination.host)
+        if bound is None:
+            self.fail_to_send(octets, destination, f"cannot send to {destination}: sip.listen has no UDP place of its family")
+            return
         try:
-            self.sip.sendto(octets, (host, port))
+            bound.socket.sendto(octets, (bound.own_form(destination.host), destination.port))
         except (BlockingIOError, InterruptedError):
             log.debug("the SIP socket is full: a datagram to %s was dropped, and will be sent again", destination)
         except (OSError, OverflowError) as failure:
-            now_ns = time.monotonic_ns()
             why = f"cannot send to {destination}: {failure}; look at routes and firewalls"
-            if self.front.admission.is_worth_a_line(destination.host, "send", now_ns):
+            if self.is_worth_a_line(destination.host, "send"):
                 log.warning("%s", why)
             if not isinstance(failure, OSError) or failure.errno not in PASSING:
-                self.front.fail_to_send(octets, why, now_ns)
+                self.fail_to_send(octets, destination, why)
+
+    # ---- what streams ask for and tell -------------------------------------------------------------------------
+
+    def fail_to_send(self, octets: bytes, _destination: Address, why: str) -> None:
+        self.front.fail_to_send(octets, why, time.monotonic_ns())
+
+    def lose_connection(self, lost: Address, why: str) -> None:
+        self.front.lose_connection(lost, why, time.monotonic_ns())
+
+    def may_connect(self, host: str) -> bool:
+        """Default deny, before a handshake. Whom a call is up with may come back on another connection."""
+        return self.front.callers.may_connect(host, time.monotonic_ns()) or host in self.used
+
+    def is_worth_a_line(self, host: str, what: str) -> bool:
+        return self.front.admission.is_worth_a_line(host, what, time.monotonic_ns())
+
+    def addresses_in_use(self) -> frozenset[object]:
+        self.used = self.front.addresses_in_use()
+        return self.used
 
     def set_timer(self) -> None:
         deadline_ns = self.front.next_deadline_ns
@@ -160,16 +207,15 @@ class Process:
 
     async def resolve_gateway(self, gateway: Gateway) -> None:
         """A trunk's, by its name."""
-        port = gateway.gateway.port or DEFAULT_PORT
-        found: list[Address] = []
-        why = ""
-        try:
-            family = socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
-            rows = await self.loop.getaddrinfo(gateway.gateway.host, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED)
-            found = [Address(str(row[4][0]).removeprefix(MAPPED), port, gateway.gateway.transport) for row in rows]
-        except (OSError, UnicodeError) as failure:
-            why = str(failure)
+        found, why = await self.find(parse_uri(gateway.gateway.uri()))
         self.front.trunks.resolved(gateway, found, why, time.monotonic_ns())
+
+    async def find(self, uri: Uri) -> tuple[list[Address], str]:
+        """In the order of trying; or none, and why."""
+        try:
+            return await self.resolver.resolve(uri), ""
+        except Unresolved as failure:
+            return [], str(failure)
 
     async def resolve_allowed(self, name: str) -> None:
         """A host name that may call: all its addresses, of both families."""
@@ -180,15 +226,12 @@ class Process:
         self.front.callers.resolved(name, frozenset(str(row[4][0]) for row in found))
 
     async def resolve(self, lookup: Lookup) -> None:
-        """A name in a call that we make. NAPTR and SRV come with trunks."""
-        port = lookup.uri.port or DEFAULT_PORT
-        family = socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
-        try:
-            found = await self.loop.getaddrinfo(lookup.uri.host, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED)
-            host = str(found[0][4][0]).removeprefix(MAPPED)
-            why_not = self.front.dial_out(lookup.order, lookup.uri, [Address(host, port)], time.monotonic_ns())
-        except (OSError, UnicodeError, BadUri) as failure:
-            why_not = f"cannot call {lookup.uri.host}: its name has no address ({failure})"
+        """A name in a call that we make."""
+        found, why_not = await self.find(lookup.uri)
+        if found:
+            why_not = self.front.dial_out(lookup.order, lookup.uri, found, time.monotonic_ns())
+        else:
+            why_not = f"cannot call {clean(lookup.uri.host, 80)}: {why_not}"
         if why_not:
             self.front.fail_order(lookup, why_not)
         self.guard(self.read_control)
@@ -219,57 +262,17 @@ class Process:
                     await self.moved.wait()
 
 
-def local_host_finder(public_address: str, bound_host: str) -> Callable[[str], str]:
-    """Our address as a far end sees it: the one configured, the one bound, or the one that the kernel would send from."""
-    if public_address:
-        return lambda _host: public_address
-    if not ipaddress.ip_address(bound_host).is_unspecified:
-        return lambda _host: bound_host
-
-    @functools.lru_cache(4096)
-    def probe(host: str) -> str:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as towards:
-            try:
-                towards.connect((host, DEFAULT_PORT))  # sends nothing, but chooses the route
-            except OSError:
-                return "127.0.0.1"
-            return str(towards.getsockname()[0])
-
-    return probe
-
-
-def bind_sip(listen: str) -> socket.socket:
-    """The socket that the service manager holds, or a new one. Raises ConfigurationError."""
-    held = notify.listen_fds().get("sip")
-    if held:
-        sip = socket.socket(fileno=held[0])
-    else:
-        host, port = configuration.parse_address(listen, "sip.listen")
-        sip = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            if sip.family == socket.AF_INET6:
-                sip.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            sip.bind((host, port))
-        except OSError as failure:
-            sip.close()
-            remedy = "another program has it (`ss -ulpn` shows which), or choose another port"
-            raise ConfigurationError(f"sip.listen: cannot listen on {listen}: {failure.strerror}; {remedy}") from failure
-    sip.setblocking(False)
-    sip.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    return sip
-
-
-async def serve(config: Config, sip: socket.socket, switchboard: Switchboard) -> None:
+async def serve(config: Config, sockets: Sockets, certificates: Certificates, switchboard: Switchboard) -> None:
     """Until SIGTERM or SIGINT and the end of the calls. A second signal ends them at once."""
     loop = asyncio.get_running_loop()
-    process = Process(config, sip, switchboard, loop)
+    process = Process(config, sockets, certificates, switchboard, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.receive_signal)
     process.start()
-    host, port = sip.getsockname()[:2]
-    log.info("listening for SIP on %s:%d", host, port)
-    notify.notify(f"READY=1\nSTATUS=listening for SIP on {host}:{port}")
+    loop.add_signal_handler(signal.SIGHUP, certificates.reload)
+    log.info("listening for SIP on %s", sockets)
+    notify.notify(f"READY=1\nSTATUS=listening for SIP on {sockets}")
+    sockets.keep()
     feeding = loop.create_task(feed_watchdog())
     await process.is_stopping.wait()
     notify.notify("STOPPING=1")
@@ -304,14 +307,15 @@ def main(arguments: list[str] | None = None) -> int:
         config = configuration.load(given.config)
         logs.configure(config.log_format, "front")
         directory = runtime.prepare(config.runtime_path())
-        sip = bind_sip(config.sip.listen)
+        certificates = Certificates(config.sip)
+        sockets = bind(config.sip)
         switchboard = Switchboard(context, directory)
     except (BellframeError, zmq.ZMQError) as failure:
         print(f"bellframe: front: {failure}", file=sys.stderr)
         return 1
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(serve(config, sip, switchboard))
+        runner.run(serve(config, sockets, certificates, switchboard))
     switchboard.close()
-    sip.close()
+    sockets.close()
     context.term()
     return 0

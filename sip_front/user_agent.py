@@ -179,7 +179,8 @@ class UserAgent:
     def lose_connection(self, lost: Address, why: str, now_ns: int) -> None:
         """What was sent on it and had no answer goes out once more, on another one: often it was the far end's idle limit that ended it."""
         for sent in list(self.sent.values()):
-            if sent.transaction.is_unheard and (sent.destination.flow == lost.flow or sent.destination.key == lost.key):
+            to = sent.destination
+            if sent.transaction.is_unheard and to.transport == lost.transport and (to.flow == lost.flow or to.key == lost.key):
                 if sent.has_moved:
                     self._fail(sent, why, now_ns)
                 else:

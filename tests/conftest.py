@@ -14,6 +14,7 @@ PEERS = {
     "baresip": "baresip-core",
     "tshark": "tshark",
     "ip": "iproute2",
+    "openssl": "openssl",
     "tmux": "tmux",
     "systemd-analyze": "systemd",
 }

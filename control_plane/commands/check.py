@@ -5,6 +5,7 @@ import pathlib
 
 from control_plane import config, table
 from control_plane.errors import ConfigurationError
+from control_plane.listen_config import listeners, places
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +40,18 @@ def summary(settings: config.Config) -> str:
     numbers = ",".join(map(str, dict.fromkeys(cores)))
     calls = len(settings.rtp_port_pairs())
     workers = f"{table.count(len(cores), 'worker')} on cores {numbers}"
-    return f"calls on sip:{settings.sip.listen}, agent {agents}, {workers}, {calls} calls at most"
+    return f"calls on sip:{', '.join(places(settings.sip))}, agent {agents}, {workers}, {calls} calls at most"
 
 
 def warnings(settings: config.Config) -> list[str]:
     """What is allowed, but may not be meant."""
     found = []
-    host, _ = config.parse_address(settings.sip.listen, "sip.listen")
+    is_local = all(is_loopback(listener.host) for listener in listeners(settings.sip))
     allowed = [*settings.sip.allow, *(source for trunk in settings.trunks for source in trunk.allow)]
-    if not is_loopback(host) and not settings.users and all(is_loopback(source) for source in allowed):
+    if not is_local and not settings.users and all(is_loopback(source) for source in allowed):
         found.append(
-            f"sip:{settings.sip.listen} can be reached from elsewhere, but only this machine may call: everybody else gets 403. "
+            f"sip:{', '.join(places(settings.sip))} can be reached from elsewhere, but only this machine may call: "
+            "everybody else gets 403. "
             'Allow your phone or trunk with --allow 192.0.2.0/24, or sip.allow = ["192.0.2.0/24"] in the file'
         )
     if not settings.routes:

@@ -19,6 +19,7 @@ import msgspec
 from control_plane import config, logs, runtime, table
 from control_plane.commands import check
 from control_plane.config import Config, Route
+from control_plane.listen_config import places
 from control_plane.supervisor import Program, Supervisor
 
 DEFAULT_AGENT = "menu"
@@ -110,7 +111,7 @@ def announce(server: Supervisor, settings: Config) -> None:
     address, media = server.by_name["front"].status, server.by_name["keeper"].status
     cores = settings.cores()
     numbers = ",".join(map(str, dict.fromkeys(cores)))
-    sip = address if address.startswith("sip:") else f"sip:{settings.sip.listen}"
+    sip = address if address.startswith("sip:") else f"sip:{', '.join(places(settings.sip))}"
     carried = media or f"{table.count(len(cores), 'worker')} on cores {numbers}  {len(settings.rtp_port_pairs())} calls at most"
     agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes)) or "none"
     print(f"bellframe accepts calls on {sip}  agent {agents}  {carried}", flush=True)

@@ -111,7 +111,7 @@ def test_draining_refuses_calls_in_both_directions_and_keeps_those_that_are_up(m
     assert machine.front.live_calls == 0 and machine.front.is_quiet
 
 
-@pytest.mark.parametrize("to", ["bob", "sips:bob@192.0.2.10", "tel:+49", "sip:bob@192.0.2.10;transport=tcp", "sip:[::1", "http://x"])
+@pytest.mark.parametrize("to", ["bob", "sips:bob@192.0.2.10;transport=udp", "tel:+49", "sip:bob@192.0.2.10;transport=sctp", "sip:[::1", "http://x"])
 def test_what_cannot_be_called_is_refused_with_the_reason(machine: Machine, to: str) -> None:
     answer = ask(machine, Originate("out", to, "echo"))
     assert isinstance(answer, Failed) and answer.why.startswith("cannot call") and machine.states == []

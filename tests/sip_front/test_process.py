@@ -29,7 +29,6 @@ from control_plane.messages import (
     Originate,
     Status,
 )
-from sip_front.process import local_host_finder
 
 pytestmark = pytest.mark.system
 OPTIONS = (
@@ -156,10 +155,3 @@ def test_a_port_that_is_taken_is_said_in_one_line(server: Server, tmp_path: path
     second = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=pathlib.Path(__file__).parents[2])
     assert second.returncode == 1 and len(second.stderr.splitlines()) == 1
     assert f"sip.listen: cannot listen on 127.0.0.1:{server.port}" in second.stderr and "ss -ulpn" in second.stderr
-
-
-def test_our_address_is_the_one_that_the_peer_reaches() -> None:
-    assert local_host_finder("203.0.113.5", "0.0.0.0")("192.0.2.1") == "203.0.113.5"
-    assert local_host_finder("", "192.0.2.1")("198.51.100.1") == "192.0.2.1"
-    assert local_host_finder("", "0.0.0.0")("127.0.0.1") == "127.0.0.1"
-    assert local_host_finder("", "::")("::1") == "::1"

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.conftest import require_peer
+from tests.pki import Authority
 from tests.system.server import HOST, free_ports, free_tcp_port, wait_for
 from tests.system.sound import write_tone
 
@@ -47,9 +48,12 @@ snd_path {recordings}
 class Baresip:
     """`with Baresip(folder) as phone`: running inside. It says `PITCH_HZ`, and answers calls if told so."""
 
-    def __init__(self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "", account: str = "") -> None:
+    def __init__(
+        self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "", account: str = "",
+        transport: str = "udp", authority: Authority | None = None,
+    ) -> None:  # fmt: skip
         """`srtp`: "srtp" is RTP/AVP with keys that may be left alone, "srtp-mand" is RTP/SAVP. `account`: more of its parameters,
-        such as ;auth_user=desk;auth_pass=secret."""
+        such as ;auth_user=desk;auth_pass=secret. `authority`: for TLS, which is at the port after `sip_port`."""
         self.program, self.folder, self.user = require_peer("baresip"), folder, user
         first = free_ports(22)
         self.sip_port, self.control_port, self.recordings = first, free_tcp_port(), folder / "recordings"
@@ -60,9 +64,14 @@ class Baresip:
             host=HOST, sip_port=first, said=folder / "said.wav", rtp_port=first + 2, rtp_end=first + 20,
             modules=modules, control_port=self.control_port, recordings=self.recordings,
         )  # fmt: skip
+        if authority:
+            pair, both = authority.issue(user), folder / "certificate.pem"
+            both.write_bytes(pair.key.read_bytes() + pair.certificate.read_bytes())
+            config += f"sip_certificate {both}\nsip_cafile {authority.certificate}\n"
         (folder / "config").write_text(config)
+        where = "" if transport == "udp" else f";transport={transport}"
         mode = (";answermode=auto" if answers else "") + (f";mediaenc={srtp}" if srtp else "") + account
-        (folder / "accounts").write_text(f"<sip:{user}@{HOST}:{first}>;regint=0;audio_codecs=pcmu,pcma;ptime=20{mode}\n")
+        (folder / "accounts").write_text(f"<sip:{user}@{HOST}:{first}{where}>;regint=0;audio_codecs=pcmu,pcma;ptime=20{mode}\n")
         (folder / "contacts").write_text("")
         self.log_path = folder / "log"
 

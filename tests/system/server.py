@@ -88,15 +88,18 @@ class Reachable:
 class Server(Reachable):
     """Running when it is made. `stop` ends it and says how; `discard` takes whatever is left."""
 
-    def __init__(self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, **sections: Any) -> None:
-        """`sections`: more of the configuration, such as http={"listen": ...}; of sip and media, what a test needs besides."""
+    def __init__(
+        self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, more_listen: tuple[str, ...] = (), **sections: Any
+    ) -> None:
+        """`more_listen`: beside the place that `sip_port` names. `sections`: more of the configuration, such as
+        http={"listen": ...}; of sip and media, what a test needs besides."""
         self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="bf-"))  # short: a socket's path has 107 bytes
         first = free_ports(2 * calls + 4)
         self.sip_port, self.rtp_ports = first, range(first + 2, first + 2 * calls + 2)
         settings = {
             **sections,
             "runtime_directory": str(self.runtime),
-            "sip": {"listen": f"{HOST}:{self.sip_port}", **sections.get("sip", {})},
+            "sip": {"listen": [f"{HOST}:{self.sip_port}", *more_listen], **sections.get("sip", {})},
             "media": {
                 "rtp_ports": f"{self.rtp_ports.start}-{self.rtp_ports.stop}",
                 "workers": 1,

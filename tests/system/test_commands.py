@@ -91,8 +91,16 @@ def test_two_servers_call_each_other(server: Server, start_server: StartServer, 
 
 
 def test_a_call_that_cannot_be_made_says_why(server: Server) -> None:
-    done = server.command("call", f"sip:nobody@{HOST}:{server.sip_port};transport=tcp")
-    assert done.returncode == 1 and "only sip: over UDP can be called so far" in done.stderr
+    done = server.command("call", f"sip:nobody@{HOST}:{server.sip_port};transport=sctp")
+    assert done.returncode == 1 and "a transport that we do not speak; there are udp, tcp, tls" in done.stderr
+
+
+def test_a_call_over_tcp_is_made_and_played(server: Server, start_server: StartServer, tmp_path: pathlib.Path) -> None:
+    played, other = tmp_path / "played.wav", start_server(agent="echo")
+    write_tone(played, 700, seconds=1.0)
+    told = answer(server.command("call", f"sip:echo@{HOST}:{other.sip_port};transport=tcp", "--play", str(played), "--json"))
+    assert told["was_answered"] and told["call"]["remote"] == f"tcp:{HOST}:{other.sip_port}"
+    other.wait_until_quiet()
 
 
 @pytest.mark.peer

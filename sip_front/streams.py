@@ -1,0 +1,229 @@
+"""TCP and TLS: accepting, connecting, reading and writing. What may exist and for how long is in connections.py.
+
+A stranger's connection is closed as soon as it is accepted: before a handshake, and before anything is kept of it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
+
+from sip_front.certificates import Certificates
+from sip_front.connections import MAX_BACKLOG, SECOND, Connection, Connections, Limits
+from sip_front.framing import PING, PONG
+from sip_front.sockets import Bound, Sockets
+from sip_front.transport import TRANSPORTS, Address
+
+log = logging.getLogger("streams")
+BATCH = 64  # connections that are accepted before others get their turn
+CONNECT_LIMIT_S = 5.0  # to be there, with its handshake; the next server of a name is waiting
+REST_S = 0.5  # when there are no descriptors left
+CLOSE_LIMIT_S = 3.0  # for what a far end has still to read
+
+
+class Owner(Protocol):
+    """What a stream needs of the process."""
+
+    def guard(self, work: Callable[[], None]) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+    def receive_message(self, octets: bytes, source: Address) -> None: ...
+    def fail_to_send(self, octets: bytes, destination: Address, why: str) -> None: ...
+    def lose_connection(self, lost: Address, why: str) -> None: ...
+    def may_connect(self, host: str) -> bool: ...
+    def is_worth_a_line(self, host: str, what: str) -> bool: ...
+    def addresses_in_use(self) -> frozenset[object]: ...
+
+
+class Stream(asyncio.Protocol):
+    def __init__(self, streams: "Streams", connection: Connection) -> None:
+        self.streams, self.connection = streams, connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.streams.made(self.connection, cast(asyncio.Transport, transport))
+
+    def data_received(self, data: bytes) -> None:
+        self.streams.owner.guard(lambda: self.streams.read(self.connection, data))
+
+    def connection_lost(self, failure: Exception | None) -> None:
+        why = str(failure) if failure else "the far end closed it"
+        self.streams.owner.guard(lambda: self.streams.lost(self.connection, why))
+
+
+class Streams:
+    def __init__(self, owner: Owner, sockets: Sockets, limits: Limits, certificates: Certificates, loop: asyncio.AbstractEventLoop) -> None:
+        self.owner, self.sockets, self.certificates, self.loop = owner, sockets, certificates, loop
+        self.connections = Connections(limits)
+        self.transports: dict[int, asyncio.Transport] = {}
+
+    def start(self) -> None:
+        for bound in self._listening():
+            self.loop.add_reader(bound.socket.fileno(), self.accept, bound)
+
+    def stop(self) -> None:
+        for bound in self._listening():
+            self.loop.remove_reader(bound.socket.fileno())
+        for transport in list(self.transports.values()):
+            transport.close()
+
+    def _listening(self) -> list[Bound]:
+        return [bound for bound in self.sockets.bound if TRANSPORTS[bound.listener.transport].is_reliable]
+
+    # ---- connections that come ---------------------------------------------------------------------------------
+
+    def accept(self, bound: Bound) -> None:
+        for _ in range(BATCH):
+            try:
+                one, source = bound.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as failure:
+                log.error("cannot accept a connection: %s; raise LimitNOFILE=, or lower sip.max_connections", failure)
+                self.loop.remove_reader(bound.socket.fileno())
+                self.loop.call_later(REST_S, self.loop.add_reader, bound.socket.fileno(), self.accept, bound)
+                return
+            host, port = bound.peer(source[:2])
+            why_not = self._why_not(host)
+            if why_not:
+                one.close()
+                if self.owner.is_worth_a_line(host, "connection"):
+                    log.warning("closed a connection of %s to %s: %s", host, bound.listener, why_not)
+                continue
+            connection = self.connections.accept(host, port, bound.listener.transport, time.monotonic_ns())
+            self.owner.spawn(self._welcome(one, connection))
+
+    def _why_not(self, host: str) -> str:
+        if not self.owner.may_connect(host):
+            return f"{host} is not in sip.allow; add its network there if it is your trunk"
+        return self.connections.why_full(host)
+
+    async def _welcome(self, one: socket.socket, connection: Connection) -> None:
+        context = self.certificates.server if TRANSPORTS[connection.remote.transport].is_secure else None
+        limits_s = {"ssl_handshake_timeout": connection.limits.start_ns / SECOND, "ssl_shutdown_timeout": CLOSE_LIMIT_S} if context else {}
+        try:
+            one.setblocking(False)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self.loop.connect_accepted_socket(lambda: Stream(self, connection), one, ssl=context, **limits_s)
+        except (OSError, ssl.SSLError) as failure:
+            one.close()
+            if self.connections.drop(connection) and self.owner.is_worth_a_line(connection.remote.host, "tls"):
+                log.warning("no TLS with %s: %s", connection.remote.host, explain(failure, connection.remote))
+
+    # ---- connections that we open ------------------------------------------------------------------------------
+
+    def send(self, octets: bytes, destination: Address) -> None:
+        connection = self.connections.find(destination)
+        if connection is None:
+            if not destination.port:
+                return  # its connection has gone, and no other is opened for it
+            connection = self.connections.open(destination, time.monotonic_ns())
+            self.owner.spawn(self._connect(connection))
+        if not connection.is_ready:
+            if connection.waiting_bytes + len(octets) > MAX_BACKLOG:
+                self._fail([octets], destination, f"too much waits for a connection to {destination}")
+            else:
+                connection.waiting.append(octets)
+            return
+        transport = self.transports[connection.remote.flow]
+        transport.write(octets)
+        if transport.get_write_buffer_size() > MAX_BACKLOG:
+            self._cut_off(connection, f"it has not read {MAX_BACKLOG // 1024} KiB that we sent it")
+
+    async def _connect(self, connection: Connection) -> None:
+        remote = connection.remote
+        is_secure = TRANSPORTS[remote.transport].is_secure
+        source = self.sockets.source_of(remote.transport, remote.host)
+        secure: dict[str, Any] = {"server_hostname": remote.name or remote.host, "ssl_shutdown_timeout": CLOSE_LIMIT_S} if is_secure else {}
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await self.loop.create_connection(
+                    lambda: Stream(self, connection), remote.host, remote.port,
+                    ssl=self.certificates.client if is_secure else None, local_addr=(source, 0) if source else None, **secure,
+                )  # fmt: skip
+        except (OSError, ssl.SSLError, TimeoutError) as failure:
+            self.connections.drop(connection)
+            why = f"cannot connect to {remote}: {explain(failure, remote)}"
+            if self.owner.is_worth_a_line(remote.host, "connect"):
+                log.warning("%s", why)
+            waiting, connection.waiting = connection.waiting, []
+            self.owner.guard(lambda: self._fail(waiting, remote, why))
+
+    def _fail(self, messages: list[bytes], destination: Address, why: str) -> None:
+        for octets in messages:
+            self.owner.fail_to_send(octets, destination, why)
+
+    # ---- what happens on them ----------------------------------------------------------------------------------
+
+    def made(self, connection: Connection, transport: asyncio.Transport) -> None:
+        if connection.is_closed:  # its time was over during the handshake
+            transport.abort()
+            return
+        self.transports[connection.remote.flow] = transport
+        for octets in self.connections.made(connection, time.monotonic_ns()):
+            transport.write(octets)
+        self.connections.deadlines.schedule(connection)
+
+    def _cut_off(self, connection: Connection, why: str) -> None:
+        """At once: nothing more is read from it, and nothing more is written to it."""
+        if self.owner.is_worth_a_line(connection.remote.host, "cut off"):
+            log.warning("closed the connection of %s: %s", connection.remote, why)
+        self.transports[connection.remote.flow].abort()
+        self.loop.call_soon(self.owner.guard, lambda: self.owner.lose_connection(connection.remote, why))
+        del self.transports[connection.remote.flow]
+        self.connections.drop(connection)
+
+    def read(self, connection: Connection, octets: bytes) -> None:
+        if connection.is_closed:
+            return
+        transport = self.transports[connection.remote.flow]
+        for frame in connection.receive(octets, time.monotonic_ns()):
+            if connection.is_closed:
+                return
+            if frame == PING:
+                transport.write(PONG)
+            else:
+                self.owner.receive_message(frame, connection.remote)
+        if connection.framer.failure:
+            if self.owner.is_worth_a_line(connection.remote.host, "framing"):
+                log.warning("closed the connection of %s: %s", connection.remote, connection.framer.failure)
+            self.loop.call_soon(self._close, transport)  # after the answer, which the guard sends
+        self.connections.deadlines.schedule(connection)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        transport.close()
+        self.loop.call_later(CLOSE_LIMIT_S, transport.abort)
+
+    def lost(self, connection: Connection, why: str) -> None:
+        self.transports.pop(connection.remote.flow, None)
+        if self.connections.drop(connection):
+            self.owner.lose_connection(connection.remote, f"the connection to {connection.remote} broke: {why}")
+
+    def expire(self, now_ns: int) -> None:
+        """Once a second."""
+        used = self.owner.addresses_in_use()
+        for connection in self.connections.take_expired(now_ns, used):
+            log.debug("closed the connection of %s: %s", connection.remote, connection.why_expired)
+            transport = self.transports.pop(connection.remote.flow, None)
+            self.connections.drop(connection)
+            if transport:
+                transport.abort()
+        for connection in self.connections.take_pings(now_ns, used):
+            with contextlib.suppress(KeyError):
+                self.transports[connection.remote.flow].write(PING)
+
+
+def explain(failure: BaseException, remote: Address) -> str:
+    """What went wrong, and what helps."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        name = remote.name or remote.host
+        remedy = f"its certificate must be for {name}, and signed by one of sip.tls_server_ca (or of the system's list)"
+        return f"{failure.verify_message}; {remedy}"
+    if isinstance(failure, ssl.SSLError):
+        reason = (failure.reason or str(failure)).lower().replace("_", " ")
+        return f"{reason}; both sides need TLS 1.2 or newer, and certificates they accept"
+    if isinstance(failure, TimeoutError) or "handshake" in str(failure):
+        return "it did not answer in time; look at its address, and at firewalls"
+    return f"{failure.strerror or failure if isinstance(failure, OSError) else failure}; look whether it listens there, and at firewalls"
