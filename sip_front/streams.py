@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, cast
@@ -22,6 +23,7 @@ log = logging.getLogger("streams")
 BATCH = 64  # connections that are accepted before others get their turn
 CONNECT_LIMIT_S = 5.0  # to be there, with its handshake; the next server of a name is waiting
 REST_S = 0.5  # when there are no descriptors left
+UNHEARD_LIMIT_MS = 10_000  # data that the far end's kernel has not confirmed: it is dead, and a BYE can go another way before timer F
 CLOSE_LIMIT_S = 3.0  # for what a far end has still to read
 
 
@@ -105,7 +107,6 @@ class Streams:
         limits_s = {"ssl_handshake_timeout": connection.limits.start_ns / SECOND, "ssl_shutdown_timeout": CLOSE_LIMIT_S} if context else {}
         try:
             one.setblocking(False)
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self.loop.connect_accepted_socket(lambda: Stream(self, connection), one, ssl=context, **limits_s)
         except (OSError, ssl.SSLError) as failure:
             one.close()
@@ -161,6 +162,9 @@ class Streams:
         if connection.is_closed:  # its time was over during the handshake
             transport.abort()
             return
+        one = transport.get_extra_info("socket")
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_LIMIT_MS)
         self.transports[connection.remote.flow] = transport
         for octets in self.connections.made(connection, time.monotonic_ns()):
             transport.write(octets)
@@ -170,7 +174,7 @@ class Streams:
         """At once: nothing more is read from it, and nothing more is written to it."""
         if self.owner.is_worth_a_line(connection.remote.host, "cut off"):
             log.warning("closed the connection of %s: %s", connection.remote, why)
-        self.transports[connection.remote.flow].abort()
+        reset(self.transports[connection.remote.flow])
         self.loop.call_soon(self.owner.guard, lambda: self.owner.lose_connection(connection.remote, why))
         del self.transports[connection.remote.flow]
         self.connections.drop(connection)
@@ -209,10 +213,19 @@ class Streams:
             transport = self.transports.pop(connection.remote.flow, None)
             self.connections.drop(connection)
             if transport:
-                transport.abort()
+                reset(transport)
         for connection in self.connections.take_pings(now_ns, used):
             with contextlib.suppress(KeyError):
                 self.transports[connection.remote.flow].write(PING)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Not a FIN behind what a far end may never read: the kernel would keep megabytes for it."""
+    one = transport.get_extra_info("socket")
+    if one is not None:
+        with contextlib.suppress(OSError):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def explain(failure: BaseException, remote: Address) -> str:

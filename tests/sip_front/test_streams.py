@@ -197,9 +197,10 @@ def test_idle_connections_and_stalled_handshakes_are_gone_in_time(start: Start) 
 def test_whoever_does_not_read_is_cut_off(start: Start) -> None:
     """Its answers must not pile up here."""
     front = start(connection_start_seconds=30, connection_idle_seconds=30)
-    with front.connect() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # before it connects: later it would drop what it had asked for
         one.settimeout(10)
+        one.connect((HOST, front.sip))
         with pytest.raises(ConnectionError):
             for _ in range(2_000):
                 one.sendall(OPTIONS * 100)

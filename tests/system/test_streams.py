@@ -25,10 +25,6 @@ from tests.system.stream_caller import StreamCaller
 
 START_S, IDLE_S = 2.0, 3.0
 IDLE_CONNECTIONS, STALLED_HANDSHAKES = 1_000, 50
-OPTIONS = (
-    f"OPTIONS sip:echo@{HOST} SIP/2.0\r\nVia: SIP/2.0/TCP {HOST};branch=z9hG4bKo;rport\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:echo@b>\r\n"
-    "Call-ID: o\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-).encode()
 
 
 class Secure(NamedTuple):
@@ -102,7 +98,7 @@ def test_baresip_calls_us_and_we_call_it(secure: Secure, tmp_path: pathlib.Path,
     folder.mkdir()
     with Baresip(folder, answers=True, transport=transport, authority=secure.authority) as phone:
         port = secure.tls_port if transport == "tls" else secure.server.sip_port
-        phone.dial(f"sip:echo@{HOST}:{port};transport={transport}")
+        phone.dial(f"sip:echo@{HOST}:{port}")  # its account names the transport, and it would write it twice
         [call] = json.loads(secure.server.command("calls", "--json").stdout)
         assert call["remote"].startswith(f"{transport}:")
         phone.hang_up()
@@ -166,44 +162,6 @@ def test_mutual_tls_lets_in_whom_the_authority_signed(start_server: StartServer,
     with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
         StreamCaller(tls_port, context=secure.context()).transact("OPTIONS")
     wait_for("the reason", lambda: f"no TLS with {HOST}: " in server.log())
-
-
-def test_a_stranger_s_connection_is_closed_at_once(start_server: StartServer) -> None:
-    server = start_server(agent="echo", sip={"allow": ["127.0.0.2/32"]})
-    for _ in range(20):
-        with socket.create_connection((HOST, server.sip_port), timeout=5) as one:
-            assert one.recv(1) == b""
-    lines = [line for line in server.log().splitlines() if "closed a connection" in line]
-    assert len(lines) == 1 and f"{HOST} is not in sip.allow; add its network there" in lines[0]
-    with socket.create_connection((HOST, server.sip_port), timeout=5, source_address=("127.0.0.2", 0)) as one:
-        one.sendall(OPTIONS)
-        assert one.recv(4_096).startswith(b"SIP/2.0 200")
-
-
-def test_what_is_no_sip_ends_the_connection_and_a_bad_length_is_answered_first(secure: Secure) -> None:
-    for octets, answer in (
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b""),
-        (b"\x16\x03\x01\x02\x00\x01", b""),
-        (OPTIONS.replace(b"Length: 0", b"Length: -1"), b"SIP/2.0 400"),
-        (OPTIONS.replace(b"Content-Length: 0\r\n", b""), b"SIP/2.0 400"),
-    ):
-        with socket.create_connection((HOST, secure.server.sip_port), timeout=5) as one:
-            one.sendall(octets)
-            got = b""
-            while more := one.recv(4_096):
-                got += more
-            assert got.startswith(answer) and bool(got) == bool(answer), (octets, got)
-
-
-def test_a_keepalive_is_answered_and_requests_may_come_in_pieces(secure: Secure) -> None:
-    with socket.create_connection((HOST, secure.server.sip_port), timeout=5) as one:
-        one.sendall(b"\r\n\r\n")
-        assert one.recv(10) == b"\r\n"
-        for octet in OPTIONS + OPTIONS.replace(b"bKo", b"bKp"):
-            one.sendall(bytes([octet]))
-        got = b""
-        while got.count(b"SIP/2.0 200") < 2:
-            got += one.recv(4_096)
 
 
 def test_idle_connections_and_stalled_handshakes_are_gone_in_time_and_nobody_waits_for_them(secure: Secure) -> None:
