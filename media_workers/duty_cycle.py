@@ -135,6 +135,8 @@ def serve(worker, row, now):
     call = worker.calls[row]
     if call["rx"]["gap_since_ns"] != 0:
         jitter_buffer.expire(worker, row, now)
+    if call["rx"]["is_started"] != 0 and now >= call["rx"]["fill_at_ns"]:
+        jitter_buffer.fill_silence(worker, row, now)
     if now >= call["rtcp"]["next_ns"]:
         rtcp.report(worker, row, now)
     tx, target = call["tx"], call["source"]

@@ -3,7 +3,8 @@
 Only a gap waits: what came early is held until the missing one comes, or until a deadline learnt from how late
 the stream's stragglers have been. Then the gap is concealed, flagged and counted, and the stream goes on.
 Time in the agent's timeline follows the RTP timestamps: what the far end did not send (silence suppression, a
-key press) is filled with comfort noise of the same length.
+key press) is filled with comfort noise of the same length. While nothing comes at all the noise comes on the clock,
+a little behind what the timestamps will say: an agent notices the end of speech by the silence that it gets.
 
 Sequence numbers are extended (RFC 3550 A.1, as RFC 3711's packet index): the one nearest to what is expected.
 """
@@ -11,6 +12,7 @@ Sequence numbers are extended (RFC 3550 A.1, as RFC 3711's packet index): the on
 import numpy as np
 
 from media_workers import codecs, concealment, telephone_event, voice_activity
+from media_workers.comfort_noise import GAINS, NOISE, NOISE_STARTS, NOISE_STEP
 from media_workers.rtp import MAX_PAYLOAD_BYTES
 from shm import ring
 from shm.copying import copy
@@ -37,6 +39,9 @@ STRAGGLER_WINDOW = 62  # packets before the next one of which it is known whethe
 STRAGGLER_FADE = 512  # a straggler's lateness is forgotten by this part of itself with every packet
 MAX_CONCEALED_MS = 60  # beyond it, comfort noise: see concealment.FADE_MS
 MAX_FILL_MS = 1000  # a longer pause moves the position and is flagged instead
+SILENT_NS, SILENT_AFTER_NOISE_NS = 300_000_000, 100_000_000
+"""Nothing came for so long: the far end is silent, and not late. It is believed sooner once it has said so (RFC 3389)."""
+FRAME_NS = 20_000_000
 OTHER_SSRC_SILENT_NS = 60_000_000  # a new SSRC is believed at once when the old one has been silent for three packets
 NO_SSRC = -1
 
@@ -63,6 +68,8 @@ RX_STREAM = np.dtype(
         ("transit_ticks", "i8"),
         ("jitter_x16", "i8"),  # RFC 3550 A.8, in sixteenths of a clock tick
         ("is_started", "i8"),
+        ("fill_at_ns", "i8"),  # if nothing comes until then, it is filled
+        ("noise_gain", "i8"),  # of the far end's comfort noise; 0: it has described none
         # For reports, RFC 3550 A.3:
         ("first", "i8"),  # extended sequence numbers
         ("highest", "i8"),
@@ -113,6 +120,7 @@ def insert(worker, row, start, size, payload_type, seq, timestamp, ssrc, now_ns)
         _restart(worker, row, seq, timestamp, ssrc)
         step = 0
     _measure_jitter(worker, row, timestamp, now_ns)
+    rx["fill_at_ns"] = now_ns + SILENT_NS
     rx["received"] += 1
     rx["highest"] = max(rx["highest"], rx["expected"] + step)
     if step < 0:
@@ -303,7 +311,10 @@ def _deliver(worker, row, now_ns):
             _publish_key(worker, row, key, timestamp, now_ns)
         return
     if payload_type == call["comfort_noise_payload_type"]:
-        return  # its timestamp's silence is filled when the talk-spurt after it begins
+        rx["fill_at_ns"] = now_ns + SILENT_AFTER_NOISE_NS
+        if size > 0:
+            rx["noise_gain"] = GAINS[np.int64(packet[start]) & 0x7F]
+        return
     if payload_type != call["payload_type"]:
         worker.shown[row]["counters"][UNKNOWN_PAYLOAD] += 1
         worker.totals[0, WORKER_UNKNOWN_PAYLOAD] += 1
@@ -340,12 +351,34 @@ def _fill(worker, row, missing, timestamp, now_ns):
             worker.shown[row]["counters"][CONCEALED] += 1
             flags = CONCEALED_FLAG
         else:
-            for i in range(samples):
-                worker.own[0]["pcm"][i] = 0
+            _make_noise(worker, row, samples)
             flags = COMFORT_NOISE_FLAG
         _append(worker, row, samples, flags, begins, now_ns)
         begins = (begins + _ticks(worker.calls[row], samples)) & 0xFFFFFFFF
         missing -= samples
+
+
+@njit
+def fill_silence(worker, row, now_ns):
+    """Nothing has come until `fill_at_ns`: give the agent 20 ms of comfort noise, and the next in 20 ms."""
+    call = worker.calls[row]
+    rx = call["rx"]
+    rx["fill_at_ns"] = max(rx["fill_at_ns"] + FRAME_NS, now_ns - SILENT_NS)
+    if call["may_receive"] == 0 or rx["held"] > 0:
+        return
+    samples = call["sample_rate_hz"] // 50
+    _make_noise(worker, row, samples)
+    _append(worker, row, samples, COMFORT_NOISE_FLAG, rx["expected_timestamp"], now_ns)
+    rx["expected_timestamp"] = (rx["expected_timestamp"] + _ticks(call, samples)) & 0xFFFFFFFF
+
+
+@njit
+def _make_noise(worker, row, samples):
+    """Comfort noise in `own["pcm"]`, as loud as the far end says that its silence is (RFC 3389 4)."""
+    pcm, gain = worker.own[0]["pcm"], worker.calls[row]["rx"]["noise_gain"]
+    start = worker.calls[row]["rx"]["position"] * NOISE_STEP % NOISE_STARTS
+    for i in range(samples):
+        pcm[i] = NOISE[start + i] * gain
 
 
 @njit

@@ -13,6 +13,7 @@ behind it (RFC 4733 2.5.1). Where it was not agreed they are sent as the tones t
 import numpy as np
 
 from media_workers import codecs, rtp, telephone_event
+from media_workers.comfort_noise import NOISE, NOISE_DBOV, NOISE_STARTS, NOISE_STEP
 from media_workers.voice_activity import level_dbov
 from shm import ring
 from shm.atomics import load_acquire
@@ -21,12 +22,6 @@ from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
 from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TURN, TURN_ENDED
 
-COMFORT_NOISE_AMPLITUDE = 8
-"""Peak of the noise: about -73 dBov, there but not heard. Digital zeros make far ends believe the line is dead."""
-NOISE_DBOV = -73
-NOISE_STARTS, NOISE_STEP = 8192, 2879
-NOISE = np.random.default_rng(3389).integers(-COMFORT_NOISE_AMPLITUDE, COMFORT_NOISE_AMPLITUDE + 1, NOISE_STARTS + 2880).astype(np.int16)
-"""Ready made: a generator's steps depend on each other, and cost more than all else in a silent packet."""
 MAX_CATCH_UP_NS = 200_000_000
 """Later than this, packets are skipped: far ends' buffers have given up on them."""
 LATE_NS = 20_000_000

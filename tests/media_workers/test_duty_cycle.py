@@ -15,7 +15,7 @@ from media_workers import duty_cycle, sockets
 from shm import doorbell
 from shm.counters import WORKER
 from shm.layout import AUDIO, CONCEALED_FLAG, DRAINED, DTMF, SPEECH_FLAG
-from tests.media_workers.call_under_test import MS, loud
+from tests.media_workers.call_under_test import MS, MUTATIONS, loud
 from tests.media_workers.far_end import FarEnd, make_keys
 from tests.media_workers.line import LoopbackWorker
 from tests.reference import rtp as reference_rtp
@@ -270,3 +270,35 @@ def test_two_calls_do_not_hear_each_other(worker: LoopbackWorker) -> None:
     for caller, sign in ((one, 1), (other, -1)):
         first_samples = [int(g711.decode(0, packet.payload)[0]) for packet in caller.received()]
         assert {np.sign(sample) for sample in first_samples if abs(sample) > 100} == {sign}
+
+
+def test_mutated_rtp_disturbs_nobody(worker: LoopbackWorker) -> None:
+    """Packets of the call's own far end, wrong in a few octets: audio, keys and comfort noise. BELLFRAME_MUTATIONS says how many."""
+    dice = random.Random(3550)
+    target, neighbour = worker.call(comfort_noise_payload_type=13), worker.call()
+    target.speak(CODE)
+    worker.run()
+    heard = neighbour.heard_by_agent()
+    rounds = MUTATIONS // 50
+    for number in range(rounds):
+        for seq in range(50):
+            kind, payload = dice.choice(((0, dice.randbytes(160)), (101, bytes((5, 10, 0, 160))), (13, b"\x40")))
+            at = number * 50 + seq
+            datagram = bytearray(reference_rtp.build(at & 0xFFFF, 160 * at & 0xFFFFFFFF, payload, kind))
+            for _ in range(dice.randrange(1, 4)):
+                datagram[dice.randrange(min(len(datagram), 20))] = dice.randrange(256)
+            target.send(bytes(datagram[: dice.randrange(len(datagram) + 1)] if seq % 4 == 0 else datagram))
+        neighbour.speak(CODE)
+        worker.run(0.1)
+        target.heard_by_agent()
+        heard += neighbour.heard_by_agent()
+        target.received(), neighbour.received()
+    worker.run(5)
+    heard += neighbour.heard_by_agent()
+    assert [(flags & ~SPEECH_FLAG, first) for kind, flags, first in heard if kind == AUDIO] == [(0, VALUE)] * rounds
+    assert neighbour.counter("lost") == neighbour.counter("malformed") == 0
+    assert target.counter("malformed") > rounds and target.counter("packets_received") > 10 * rounds
+    target.speak(CODE)
+    target.speak(CODE)
+    worker.run(150)
+    assert target.heard_by_agent(), "and the call itself is not stuck"

@@ -226,6 +226,75 @@ def test_comfort_noise_packets_are_silence_until_speech_comes(call: CallUnderTes
     assert call.counter("unknown_payload") == 0
 
 
+def pass_by(call: CallUnderTest, duration_ms: int) -> None:
+    """Time in which nothing comes, in the 10 ms in which rows are served."""
+    for _ in range(duration_ms // 10):
+        call.now_ns += 10 * MS
+        if call.now_ns >= call.call["rx"]["fill_at_ns"]:
+            jitter_buffer.fill_silence(call.worker, call.row, call.now_ns)
+
+
+def test_who_falls_silent_is_filled_on_the_clock_so_that_the_agent_notices(call: CallUnderTest) -> None:
+    send(call, 0)
+    pass_by(call, 280)
+    assert len(call.frames()) == 1, "it may only be late"
+    pass_by(call, 1_020)
+    frames = call.frames()
+    assert set(kinds(frames)) == {COMFORT_NOISE_FLAG} and len(frames) == 51
+    assert positions(frames) == [160 * n for n in range(1, 52)] and [f.timestamp for f in frames] == positions(frames)
+    call.receive(1, 160 * 65, payload(1))
+    frames = call.frames()
+    assert positions(frames) == [160 * n for n in range(52, 66)] and kinds(frames) == [COMFORT_NOISE_FLAG] * 13 + [0]
+
+
+def test_who_says_that_it_falls_silent_is_believed_sooner(call: CallUnderTest) -> None:
+    send(call, 0)
+    call.receive(1, 160, bytes([60]), payload_type=COMFORT_NOISE_TYPE)
+    pass_by(call, 200)
+    assert len(call.frames()) == 1 + 6
+
+
+@pytest.mark.parametrize(("level", "expected"), [(30, -30), (45, -45), (60, -60), (5, -30), (127, -127)])
+def test_the_noise_is_as_loud_as_the_far_end_s(call: CallUnderTest, level: int, expected: int) -> None:
+    send(call, 0)
+    call.receive(1, 160, bytes([level]), payload_type=COMFORT_NOISE_TYPE)
+    pass_by(call, 1_000)
+    levels = {frame.level_dbov for frame in call.frames()[1:]}
+    assert max(abs(found - expected) for found in levels) <= 4
+
+
+def test_on_hold_silence_is_not_filled() -> None:
+    call = CallUnderTest(direction="sendonly")
+    call.call["rx"]["is_started"] = 1
+    pass_by(call, 1_000)
+    assert call.frames() == []
+
+
+def test_a_stall_of_the_network_is_filled_and_what_comes_after_it_is_heard_whole(call: CallUnderTest) -> None:
+    send(call, 0)
+    pass_by(call, 500)
+    assert len(call.frames()) == 12
+    send(call, *range(1, 26), spacing_ns=0)
+    frames = call.frames()
+    assert [int(frame.pcm[0]) for frame in frames] == [value(n) for n in range(1, 26)] and call.counter("lost") == 0
+    assert frames[0].flags & DISCONTINUITY_FLAG and not any(frame.flags & DISCONTINUITY_FLAG for frame in frames[1:])
+
+
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_an_hour_with_a_far_end_s_clock_that_is_off(call: CallUnderTest, ppm: int) -> None:
+    """Its packets come ever earlier or later, 1.08 s in the end: every one is told at once, and nothing is made up."""
+    heard, step_ns = 0, 20 * MS * (1_000_000 + ppm) // 1_000_000
+    for number in range(180_000 if IS_COMPILED else 5_000):
+        call.now_ns += step_ns
+        call.receive(number, 160 * number, payload(number))
+        if number % 64 == 63:
+            frames = call.frames()
+            assert kinds(frames) == [0] * 64 and frames[-1].position == 160 * number and frames[-1].captured_ns == call.now_ns
+            heard += len(frames)
+    assert heard >= 4_900 and all(call.counter(name) == 0 for name in ("lost", "late", "concealed_frames", "duplicates"))
+    assert call.counter("jitter_us") <= 125, "one tick of the clock"
+
+
 @pytest.mark.parametrize("pause", [8_000, 8_001, 80_000, 2**31 - 1])
 def test_a_long_pause_moves_the_position_and_is_flagged(call: CallUnderTest, pause: int) -> None:
     send(call, 0)

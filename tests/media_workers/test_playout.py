@@ -11,7 +11,8 @@ import pytest
 from control_plane import g711
 from control_plane.dtmf import KEYS
 from media_workers import playout
-from media_workers.playout import COMFORT_NOISE_AMPLITUDE, MAX_CATCH_UP_NS, WAS_CUT
+from media_workers.comfort_noise import COMFORT_NOISE_AMPLITUDE
+from media_workers.playout import MAX_CATCH_UP_NS, WAS_CUT
 from shm import layout, ring
 from shm.layout import DRAINED, KEY_GAP, MARK_PLAYED, PAUSED, TURN_ENDED
 from tests.media_workers.call_under_test import DTMF_TYPE, MS, START, CallUnderTest, Told, heard
