@@ -79,14 +79,13 @@ class Keeper:
         """What the keeper before us left, if it was laid out for today's configuration; otherwise nothing of it."""
         if not all(name in stored for name in KEPT):
             return {}
-        header = counters.counters_views(segment.map_fd(stored["counters"][0]))
-        workers, rows = header.workers.shape[0], header.calls.size
+        workers, rows = _stored_shape(stored)
         ports = {_port_of(fd) for fd in stored["rtp"]}
         wanted = {number for port in self.config.rtp_port_pairs() for number in (port, port + 1)}
         has_bells = len(stored["bells"]) >= self.config.bridge.processes
-        if workers == len(self.cores) and rows == len(ports) // 2 // workers * workers and ports <= wanted and has_bells:
+        if rows and workers == len(self.cores) and rows == len(ports) // 2 // workers * workers and ports <= wanted and has_bells:
             return stored
-        changed = "media.rtp_ports, media.workers or bridge.processes changed"
+        changed = "media.rtp_ports, media.workers or bridge.processes changed" if rows else "this release lays out memory in another way"
         log.warning("%s: ports and memory are made anew, and calls that were up are lost", changed)
         for name in KEPT:
             notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
@@ -299,6 +298,19 @@ class Keeper:
                 log.warning("worker %d has not ended within %.0f s: it is killed", index, END_S)
                 os.kill(self.pids[index], signal.SIGKILL)
             os.waitpid(self.pids[index], 0)
+
+
+def _stored_shape(stored: dict[str, list[int]]) -> tuple[int, int]:
+    """Workers and rows that the memory of the keeper before was laid out for; (0, 0) if that was another release."""
+    try:
+        header = counters.counters_views(segment.map_fd(stored["counters"][0]))
+        layout.rings_views(segment.map_fd(stored["rings"][0]))
+    except ValueError:
+        return 0, 0
+    workers, rows = header.workers.shape[0], header.calls.size
+    sizes = {"rings": layout.rings_bytes(rows), "media": table_bytes(rows), "counters": counters.counters_bytes(workers, rows)}
+    is_ours = all(os.fstat(stored[name][0]).st_size == size for name, size in sizes.items())
+    return (workers, rows) if is_ours else (0, 0)
 
 
 def _port_of(fd: int) -> int:

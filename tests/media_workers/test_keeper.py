@@ -17,8 +17,10 @@ import zmq
 
 from control_plane.channel import Switchboard
 from control_plane.messages import Alive, CloseMedia, MediaClosed, MediaDescription, MediaOpened, Message, OpenMedia
+from media_workers import keeper
+from media_workers.call_table import table_bytes
 from media_workers.srtp import INDEX_SKIP
-from shm import handover, ring
+from shm import counters, handover, layout, ring, segment
 from shm.counters import CALL_COLUMN, WORKER
 from shm.layout import AUDIO, FRAME
 from tests.media_workers.far_end import FarEnd, make_keys
@@ -218,3 +220,20 @@ def test_a_configuration_that_cannot_work_ends_it_with_the_reason(tmp_path: path
     command = [sys.executable, "-m", "media_workers", "--config", str(tmp_path / "config.json")]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert found.returncode == 2 and "media.rtp_ports" in found.stderr and "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("changed", ["", "counters", "rings", "media"])
+def test_memory_of_another_release_is_not_taken_over(changed: str) -> None:
+    """What lies where has changed between the two: reading it all the same would send calls' audio anywhere."""
+    rows, workers = 4, 2
+    sizes = {"rings": layout.rings_bytes(rows), "media": table_bytes(rows), "counters": counters.counters_bytes(workers, rows)}
+    fds = {name: segment.make(name, size + (64 if name == changed == "media" else 0)) for name, size in sizes.items()}
+    rings_memory, counters_memory = segment.map_fd(fds["rings"]), segment.map_fd(fds["counters"])
+    layout.rings_format(rings_memory, rows)
+    counters.counters_format(counters_memory, workers, rows)
+    if changed in ("rings", "counters"):
+        memory = rings_memory if changed == "rings" else counters_memory
+        np.frombuffer(memory, np.int64, 2)[1] += 1
+    assert keeper._stored_shape({name: [fd] for name, fd in fds.items()}) == ((0, 0) if changed else (workers, rows))
+    for fd in fds.values():
+        os.close(fd)
