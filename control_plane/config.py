@@ -63,6 +63,9 @@ class Sip(Section):
     """How long calls may finish after SIGTERM. Then they are ended with BYE."""
     max_calls_per_second: float = 200.0
     """Set-ups accepted; above it 503 with Retry-After. Protects the calls that are up."""
+    follow: tuple[str, ...] = ()
+    """Patterns of USER@ADDRESS where a far end may send a call of ours with 3xx or REFER, beside its own host: "*@192.0.2.7". Each one is a
+    way for others to make us dial."""
     session_expires_seconds: int = 1800
     """Session timers (RFC 4028): either end shows that it is there by refreshing this often, and a call that is not refreshed ends.
     Shorter finds a far end that was lost sooner, and costs a message each time. 0: none."""

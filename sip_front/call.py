@@ -80,6 +80,8 @@ class Call:
         self.media: MediaDescription
         self.opened: MediaOpened | None = None
         self.has_agent = False
+        self.has_lost_far_end = False
+        """It hung up after it had sent us elsewhere, where it rings (moves.py)."""
         self.agent_deaths: list[int] = []
         """When its bridge was replaced, lately."""
         self.has_tried_another = False

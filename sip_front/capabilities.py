@@ -1,9 +1,9 @@
 """What we take, as SIP says it: methods, extensions, bodies."""
 
 SDP = "application/sdp"
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "NOTIFY")
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER")
 ALLOW = ", ".join(METHODS)
-EXTENSIONS = ("100rel", "timer")
+EXTENSIONS = ("100rel", "norefersub", "replaces", "timer")
 """Option tags: what a far end may require (RFC 3261 19.2)."""
 
 

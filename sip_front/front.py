@@ -39,11 +39,13 @@ from sip_front.call import Call, Cause, State
 from sip_front.callers import Callers
 from sip_front.figures import FrontFigures
 from sip_front.message import Request
+from sip_front.moves import Moves
 from sip_front.negotiation import warning
 from sip_front.operators import Operators
 from sip_front.orders import Orders
 from sip_front.peers import Peer, Peers, Role
 from sip_front.reason import NORMAL_UNSPECIFIED
+from sip_front.redirection import Redirection
 from sip_front.routing import Chosen, Routing
 from sip_front.session import Session
 from sip_front.session_state import Event
@@ -86,6 +88,7 @@ class Front:
         self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, place_towards)
         self.user_agent.session_expires_s = config.sip.session_expires_seconds
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
+        self.redirection = self.user_agent.redirection = Redirection(config.sip.follow, self.trunks)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
         self.user_agent.trunk_srtp = {trunk.name: trunk.srtp for trunk in config.trunks if trunk.srtp}
@@ -98,7 +101,7 @@ class Front:
         self.calls_total = self.calls_refused = 0
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
-        self.operators, self.orders = Operators(self), Orders(self)
+        self.operators, self.orders, self.moves = Operators(self), Orders(self), Moves(self)
         self.succession = Succession(self)
         self.lookups: list[Lookup] = []
         self.resolving: dict[str, CallFacts] = {}
@@ -213,6 +216,7 @@ class Front:
     def changed(self, call: Call, now_ns: int) -> None:
         if call.state in (State.CLOSING, State.ENDED):
             self._release(call, "bridge")
+            self.moves.forget(call, now_ns)
             trunk = self.trunks.get(call.trunk)
             if trunk:
                 trunk.calls.discard(call.call_id)
@@ -251,6 +255,8 @@ class Front:
             for event in agent.take_events():
                 if event.kind == "invited":
                     self._receive_call(event.session, now_ns)
+                elif event.kind == "replacing":
+                    self.moves.replace(event.session, now_ns)
                 else:
                     self._handle_event(event, now_ns)
         if agent.traces:
@@ -269,7 +275,13 @@ class Front:
         call = self.calls.get(event.session.call_id)
         if call is None:
             return
-        if event.kind == "ended":
+        if event.session is not call.session:
+            self.moves.handle(call, event, now_ns)
+            self.user_agent.deadlines.schedule(call)
+            return
+        if event.kind == "ended" and self.moves.outlives(call, now_ns):
+            log.info("%s; the call goes on where it sent us", event.text, extra={"call_id": call.call_id})
+        elif event.kind == "ended":
             text = event.text
             if call.direction == "outbound" and event.status >= 400 and not call.was_answered:
                 text = why_not_answered(call.trunk, event)
@@ -284,6 +296,8 @@ class Front:
             self.tell_worker(call.worker, TakeKey(call.call_id, event.text))
         elif event.kind in self.orders.KINDS:
             self.orders.settle(call, event, now_ns)
+        elif event.kind == "referred" and event.session.referral:
+            self.moves.follow(call, event.session.referral, now_ns)
         elif event.kind == "confirmed":
             call.step(Cause.CONFIRMED, now_ns)
         if event.media:
@@ -495,6 +509,7 @@ class Front:
         self._fail_forsaken(now_ns)
         self._handle_events(now_ns)
         self.peers.prune(now_ns)
+        self.moves.expire(now_ns)
         self.trunks.tick(now_ns)
         self.admission.log_the_rest(now_ns)
 

@@ -12,6 +12,7 @@ from sip_front.capabilities import is_sdp
 from sip_front.dialog import Dialog
 from sip_front.message import Request, Response
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE, read_reason, reason
+from sip_front.redirection import contacts
 from sip_front.session_state import State
 from sip_front.transaction import TIMEOUT_NS, make_cancel
 from sip_front.uri import parse_number
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MAX_FORKS = 8  # phones that ring at once and want to be acknowledged
 PEER_FAILURES = (408, 500, 502, 503, 504)  # of that server, not of the number: another one may do better
 CREDENTIALS = ("Authorization", "Proxy-Authorization")
+FOLLOWED = (300, 301, 302)
 MAX_TRIES = 4  # of one call: how often a 422 or a 3xx may ask for another INVITE
 
 
@@ -37,6 +39,8 @@ class Invitation:
         """By tag: who rings."""
         self.rseqs: dict[str, int] = {}
         """By tag: the last reliable 1xx that was acknowledged."""
+        self.asked: set[str] = set()
+        """Request-URIs that were redirected."""
         self.early_answer = b""
         self.settled_tag: str | None = None
         """Whose reliable 1xx brought the answer to our offer already."""
@@ -237,9 +241,27 @@ class Invitation:
                 session.invite.headers.add(name, value)
             self._start_anew(session.invite.cseq[0] + 1, now_ns)  # 8.1.3.5
             return
+        if is_free and response.status in FOLLOWED and self._follow(response, now_ns):
+            return
         said = read_reason(response)
         text = f"{response.status} {response.reason}" + (f" ({said})" if said else "")
         session.end(session.wanted_end[0] if session.wanted_end else text, response.status)
+
+    def _follow(self, response: Response, now_ns: int) -> bool:
+        """A 3xx: the best of its targets that policy allows and that was not asked yet. Each is a request of the same call (8.1.3.4)."""
+        session, redirection = self.session, self.session.agent.redirection
+        self.asked.add(session.invite.uri)
+        for uri in contacts(response) if redirection else ():
+            way = redirection.way(session, uri) if redirection else ""
+            if isinstance(way, str):
+                session.tell("noted", f"{response.status} {response.reason} is not followed: {way}", response.status)
+            elif uri.encode() not in self.asked:
+                session.tell("ringing", f"{response.status} {response.reason}: trying {uri.encode()}", 181)
+                self.tries += 1
+                session.peer, session.alternatives, session.uris = way, [], {way: uri.encode()}
+                self._start_anew(session.invite.cseq[0] + 1, now_ns)
+                return True
+        return False
 
     def _receive_cancel_response(self, response: Response | None, _now_ns: int) -> None:
         """The INVITE's own response ends the session, whatever this one is; without any it is given up."""

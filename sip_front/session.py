@@ -17,6 +17,7 @@ from sip_front.message import BadMessage, Message, Request, Response, make_respo
 from sip_front.negotiation import Negotiation, warning
 from sip_front.provisional import Provisional
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE, read_reason, reason
+from sip_front.referral import Referral
 from sip_front.renegotiation import Renegotiation
 from sip_front.session_state import Event, State
 from sip_front.session_timer import DEAD, MIN_SE_S, REFRESHING, SessionTimer
@@ -69,6 +70,8 @@ class Session:
         self.renegotiation = Renegotiation(self)
         self.timer = SessionTimer(agent.session_expires_s)
         self.transfer: Transfer | None = None
+        self.referral: Referral | None = None
+        """The last REFER of theirs."""
         self.unacknowledged: dict[int, Unacknowledged] = {}
         """By CSeq of their INVITE."""
         self.reply_to = peer
@@ -297,6 +300,21 @@ class Session:
         if self.transfer is None or not self.transfer.receive_notify(served, now_ns):
             self.agent.refuse(served, 481, "NOTIFY for a subscription that we do not have", now_ns)
 
+    def _receive_refer(self, served: "Served", now_ns: int) -> None:
+        """Whoever hears the event answers it at once."""
+        targets = served.request.headers.get_all("Refer-To")
+        try:
+            target = parse_name_address(targets[0]).uri if len(targets) == 1 else ""
+        except BadMessage:
+            target = ""
+        if not target:
+            self.agent.refuse(served, 400, "REFER without one Refer-To that can be read", now_ns)
+        elif self.state is not State.UP:
+            self.agent.refuse(served, 603, "REFER in a call that is not up", now_ns)
+        else:
+            self.referral = Referral(self, served, target)
+            self.tell("referred", target)
+
     def _receive_options(self, served: "Served", now_ns: int) -> None:
         self.agent.respond(served, make_response(served.request, 200, headers=self.agent.capabilities()), now_ns)
 
@@ -439,6 +457,7 @@ HANDLERS = {
     "INFO": Session._receive_info,
     "NOTIFY": Session._receive_notify,
     "OPTIONS": Session._receive_options,
+    "REFER": Session._receive_refer,
 }
 
 

@@ -28,7 +28,8 @@ class Event(NamedTuple):
     """`media`: an agreement that is new. `status`: SIP's, where there is one."""
 
     kind: str
-    """invited, ringing, early, answered, confirmed, renegotiated, held, resumed, progress, transferred, key, noted, ended"""
+    """invited, replacing, ringing, early, answered, confirmed, renegotiated, held, resumed, progress, transferred, referred, key, noted,
+    ended"""
     session: "Session"
     text: str = ""
     """For people; of a key, which one."""

@@ -20,6 +20,8 @@ from sip_front.figures import FrontFigures
 from sip_front.invitation import Invitation
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
+from sip_front.redirection import Redirection
+from sip_front.replaces import Found, find_replaced
 from sip_front.session import Session, start_incoming
 from sip_front.session_state import Event, State
 from sip_front.session_timer import MIN_SE_S, SessionTimer
@@ -31,7 +33,7 @@ from sip_front.uri import Uri, quoted
 log = logging.getLogger("sip")
 OnResponse = Callable[[Response | None, int], None]
 NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
-IN_DIALOG_ONLY = ("BYE", "INFO", "UPDATE", "PRACK", "NOTIFY")
+IN_DIALOG_ONLY = ("BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER")
 MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
 MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
 NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
@@ -118,6 +120,8 @@ class UserAgent:
         self.place_towards, self.new_call_id = place_towards, new_call_id
         self.session_expires_s = 1800
         """0: no session timers."""
+        self.redirection: Redirection | None = None
+        """Where a 3xx may send us; None: nowhere."""
         self.deadlines = Deadlines()
         self.served: dict[tuple[str, ...], Served] = {}
         self.sent: dict[tuple[str, str], Sent] = {}
@@ -495,7 +499,14 @@ class UserAgent:
             self._log_refusal(misunderstood[2], source, now_ns)
             self._reply(request, misunderstood[0], destination, misunderstood[1])
             return
-        refusal = self.admission.refuse_call(now_ns)
+        replaced = Found(None)
+        if "Replaces" in request.headers:
+            replaced = find_replaced(request, trunk, self.sessions)
+            if replaced.session is None:
+                self._log_refusal(f"{replaced.status}: {replaced.why}", source, now_ns)
+                self._reply(request, replaced.status, destination)
+                return
+        refusal = None if replaced.session else self.admission.refuse_call(now_ns)
         if refusal:
             self._log_refusal(refusal.text, source, now_ns)
             self._reply(request, refusal.status, destination, refusal.headers)
@@ -506,7 +517,8 @@ class UserAgent:
             return
         host = self.place_towards(source).host
         # over a stream the port that it came from is nobody's: the one of the Via is where a new connection would go
-        session = Session(self, self.new_call_id(), State.INCOMING, host, destination if source.is_reliable else source)
+        call_id = replaced.session.call_id if replaced.session else self.new_call_id()
+        session = Session(self, call_id, State.INCOMING, host, destination if source.is_reliable else source)
         session.trunk = trunk
         served = Served(self, key, request, destination, session)
         start_incoming(session, served, secrets.token_hex(6))
@@ -515,7 +527,7 @@ class UserAgent:
         self.sessions[request.call_id, session.local_tag] = session
         self._trace_received(session, "INVITE", source)
         self.respond(served, make_response(request, 100), now_ns)
-        self.tell(Event("invited", session))
+        self.tell(Event("replacing" if replaced.session else "invited", session))
 
     def _why_not_understood(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...], str] | None:
         """Require, and bodies (8.2.2.3, 8.2.3): status, headers, reason."""

@@ -372,7 +372,7 @@ def test_a_call_of_ours_is_answered(network: Network, machine: Machine, phone: P
     assert len(phone.requests("ACK")) == 2, "a 200 that comes again gets its ACK again"
 
 
-FAILURES = [(486, "Busy Here"), (404, "Not Found"), (603, "Decline"), (401, "Unauthorized"), (302, "Moved")]
+FAILURES = [(486, "Busy Here"), (404, "Not Found"), (603, "Decline"), (401, "Unauthorized"), (380, "Alternative Service")]
 
 
 @pytest.mark.parametrize(("status", "reason"), FAILURES)

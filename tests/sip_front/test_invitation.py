@@ -34,7 +34,8 @@ def invite(network: Network, machine: Machine, phone: Phone) -> Request:
 
 
 def test_we_say_what_we_can(invite: Request) -> None:
-    assert invite.headers.get_all("Supported") == ["100rel", "timer"] and "PRACK" in invite.headers.get_all("Allow")
+    assert invite.headers.get_all("Supported") == ["100rel", "norefersub", "replaces", "timer"]
+    assert {"PRACK", "UPDATE", "REFER", "NOTIFY"} <= set(invite.headers.get_all("Allow"))
 
 
 def test_early_media_opens_the_way_and_waits_for_the_answer(machine: Machine, phone: Phone, invite: Request) -> None:

@@ -31,7 +31,7 @@ def seen(machine: Machine) -> list[CallFacts]:
 
 ROWS = [
     (486, "busy"), (600, "busy"), (480, "no answer"), (603, "rejected"), (404, "rejected"), (401, "rejected"), (503, "failed"),
-    (302, "failed"),
+    (380, "failed"),
 ]  # fmt: skip
 
 

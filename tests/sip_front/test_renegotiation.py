@@ -51,7 +51,8 @@ def test_hold_and_resume(machine: Machine, phone: Phone) -> None:
     ask(machine, True)
     (invite,) = phone.requests("INVITE")
     assert direction(invite) == "sendonly" and invite.body.split(b"\r\n")[1].split()[2] == b"%d" % (int(origin[2]) + 1)
-    assert invite.to.tag == "caller" and invite.contact is not None and invite.headers.get_all("Supported") == ["100rel", "timer"]
+    assert invite.to.tag == "caller" and invite.contact is not None
+    assert invite.headers.get_all("Supported") == ["100rel", "norefersub", "replaces", "timer"]
     phone.respond(invite, 200, body=phone.sdp("recvonly"))
     assert [ack.cseq for ack in phone.requests("ACK")] == [(invite.cseq[0], "ACK")]
     ask(machine, False)
