@@ -24,6 +24,7 @@ QUESTIONS = {
     "takeover": "the gap when a worker is killed",
     "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "wire_bots": "bots behind WebSockets on one bridge process, and how late a packet is at the bot's socket",
+    "capacity": "calls of each kind that this machine takes",
     "calls_per_core": "calls on one core, beside the bare kernel",
     "srtp_calls_per_core": "the same with SRTP both ways",
 }

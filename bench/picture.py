@@ -116,8 +116,20 @@ def _sip_parse(axes: Any, found: Any) -> None:
     _bars(axes, values, "µs", f"An INVITE of {found['octets']} octets", 30)
 
 
+def _capacity(axes: Any, found: Any) -> None:
+    kinds = [row["kind"] for row in found]
+    axes.barh(kinds, [row["calls_per_core"] for row in found], color="#c8d4e2", label="fit")
+    rated = axes.barh(kinds, [row["rated_per_core"] for row in found], color="#4878a8", label="rated, with half as headroom")
+    axes.bar_label(rated, padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("calls on one core")
+    axes.set_title("What this machine takes", loc="left")
+    axes.legend(frameon=False)
+
+
 PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "ring_hop": _ring_hop,
+    "capacity": _capacity,
     "sip_parse": _sip_parse,
     "frame_cost": _frame_cost,
     "packet_to_agent": _packet_to_agent,

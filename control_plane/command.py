@@ -29,6 +29,7 @@ COMMANDS = {
     "top": ("control_plane.commands.top", "workers and calls, live"),
     "doctor": ("control_plane.commands.doctor", "look for what usually breaks, and say what to do"),
     "soak": ("bench.soak.command", "prove that nothing leaks, ends or crosses, with a server of its own"),
+    "capacity": ("bench.capacity", "measure how many calls of which kind this machine takes"),
     "install": ("control_plane.commands.install", "run under systemd: units, user, folders, a first configuration"),
     "check": ("control_plane.commands.check", "is a configuration file right"),
 }

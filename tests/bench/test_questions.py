@@ -23,6 +23,7 @@ LATE = {"p50_us": 64.0, "p99_us": 256.0, "p99.9_us": 512.0, "packets": 50_000, "
 ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     "ring_hop": {"hop_us": {"publish, read_at": 0.11, "try_say, try_take": 0.09}, "wake_up_us": {"p50": 12.0, "p99": 48.0, "p99.9": 90.0}},
     "frame_cost": {name: {"decode": 0.06, "encode": 0.3, "packet -> ring": 0.5} for name in ("PCMU", "PCMA")},
+    "capacity": [{"kind": "PCMU", "us_per_frame": 8.5, "calls_per_core": 2352, "rated_per_core": 1176}],
     "sip_parse": {"octets": 1218, "parse, µs": {"best": 14.8, "median": 15.0}, "parse and route, µs": {"best": 48.1, "median": 49.0}},
     "packet_to_agent": {n: {"p50": 60.0, "p99": 410.0, "worst": 900.0} for n in (1, 100)},
     "interruption": {"loud": SPEECH, "soft": SPEECH},
