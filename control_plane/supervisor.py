@@ -43,8 +43,6 @@ class Program(msgspec.Struct, frozen=True):
     stop_limit_s: float = 5.0
     watchdog_s: float = 0.0
     """0: it is not watched."""
-    after_death: str = "calls go on"
-    """What becomes of calls when it dies, for the log."""
 
 
 class Child:
@@ -230,7 +228,7 @@ class Supervisor:
         if was is State.STOPPING:
             return
         if self.has_been_ready:
-            log.error("%s %s; it is started again, %s", child.program.name, how, child.program.after_death)
+            log.error("%s %s; it is started again, calls go on", child.program.name, how)
         elif not self.is_stopping:
             self.exit_code = 1
             self.stop(f"{child.program.name} {how} before it was ready; what it wrote above says why", logging.ERROR)

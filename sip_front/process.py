@@ -30,6 +30,7 @@ from sip_front.certificates import Certificates
 from sip_front.connections import SECOND, Limits
 from sip_front.dns_client import DnsClient
 from sip_front.front import Front, Lookup
+from sip_front.journal_file import JournalFile
 from sip_front.resolver import Resolver, Unresolved
 from sip_front.sockets import Bound, Sockets, bind
 from sip_front.streams import Streams
@@ -55,6 +56,7 @@ class Process:
             round(sip.connection_start_seconds * SECOND), round(sip.connection_idle_seconds * SECOND),
             sip.max_connections, sip.max_connections_per_source,
         )  # fmt: skip
+        self.journal = JournalFile(config.runtime_path() / "journal", self.front.succession.all_entries)
         self.streams = Streams(self, sockets, limits, certificates, loop)
         self.resolver = Resolver(DnsClient(sip.nameservers).ask, sockets.families)
         self.looked_ns = 0
@@ -65,6 +67,11 @@ class Process:
         self.timer_ns = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.moved, self.is_stopping, self.is_hurried = asyncio.Event(), asyncio.Event(), False
+
+    def take_over(self) -> None:
+        """Before anything is read: the calls of the front before us."""
+        self.front.succession.take_over(*self.journal.read(), time.monotonic_ns())
+        self.journal.begin()
 
     def start(self) -> None:
         for bound in self.datagram_sockets():
@@ -136,6 +143,9 @@ class Process:
 
     def flush(self) -> None:
         while True:
+            entries = self.front.succession.take_entries()
+            if entries:
+                self.journal.append(entries)
             for octets, destination in self.front.take_sip():
                 self.send_sip(octets, destination)
             messages = self.front.take_messages()
@@ -268,6 +278,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     process = Process(config, sockets, certificates, switchboard, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.receive_signal)
+    process.take_over()
     process.start()
     loop.add_signal_handler(signal.SIGHUP, certificates.reload)
     log.info("listening for SIP on %s", sockets)
@@ -279,6 +290,8 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     await process.drain()
     feeding.cancel()
     process.stop()
+    if not process.front.calls:
+        process.journal.remove()
     log.info("stopped")
 
 

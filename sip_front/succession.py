@@ -7,6 +7,7 @@ bridges have reported to a front that has just begun, such an INVITE waits.
 import logging
 from typing import TYPE_CHECKING
 
+from control_plane import table
 from control_plane.errors import BellframeError
 from sip_front import journal
 from sip_front.call import Call
@@ -68,7 +69,7 @@ class Succession:
                 self._take_over(saved, now_ns)
             except BellframeError as failure:
                 log.error("a call of the front before is lost: %s", failure, extra={"call_id": saved.call_id})
-        log.warning("took %d calls over from the front before", len(front.calls))
+        log.warning("took %s over from the front before", table.count(len(front.calls), "call"))
 
     def _take_over(self, saved: Saved, now_ns: int) -> None:
         front = self.front

@@ -98,7 +98,6 @@ def programs(settings: Config, file: pathlib.Path) -> list[Program]:
     drain_s = settings.sip.drain_seconds + DRAIN_MARGIN_S
     front = Program(
         "front", command("sip_front"), starts_in=1, stops_in=0, stop_limit_s=drain_s, watchdog_s=FRONT_WATCHDOG_S,
-        after_death="its calls are ended",  # the dialogs were in its memory only, and its successor frees their media
     )
     keeper = Program("keeper", command("media_workers"), starts_in=0, stops_in=2, watchdog_s=KEEPER_WATCHDOG_S)
     # It ends after the front, so that it hears how the last calls ended.

@@ -1,5 +1,6 @@
 """Processes that die or hang in mid call: the caller hears it for a moment at most, and the call goes on."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -73,6 +74,37 @@ def test_a_call_outlives_the_keeper_whose_ports_and_memory_the_supervisor_kept(s
     server.checked = len(server.log())  # that line is an error, and meant
 
 
+def test_a_call_outlives_the_front_and_the_next_bye_is_answered(server: Server) -> None:
+    with Caller(server.sip_port) as caller:
+        caller.wait_for_packets(50)
+        (before,) = server.calls()
+        front = front_of(server)
+        os.kill(front, signal.SIGKILL)
+        wait_for("another front", lambda: front_of(server) not in (0, front), 30.0)
+        caller.wait_for_packets(100)
+        caller.check_stream()
+        print(f"longest gap in sent RTP around the front's death: {caller.longest_gap_ms():.0f} ms")
+        assert caller.longest_gap_ms() < UNBROKEN_MS
+        (after,) = server.calls()
+        assert (after.call_id, after.state, after.started_at) == (before.call_id, "up", before.started_at)
+        wait_for("the echo", lambda: pitch_and_level(caller.audio(len(caller.received) - 50))[1] > 7_000)
+    server.wait_until_quiet()  # its BYE has had an answer, or leaving the call had failed
+    assert "took 1 call over from the front before" in server.log()
+    assert "front was killed by SIGKILL; it is started again, calls go on" in server.log()
+    server.checked = len(server.log())
+
+
+def test_a_call_that_is_set_up_while_the_front_dies(server: Server) -> None:
+    """The INVITE waits in the socket, which the supervisor holds, or comes again."""
+    front = front_of(server)
+    os.kill(front, signal.SIGKILL)
+    with Caller(server.sip_port) as caller:
+        caller.wait_for_packets(50)
+        assert front_of(server) != front
+    server.wait_until_quiet()
+    server.checked = len(server.log())
+
+
 @pytest.mark.parametrize("victim", ["the agents' process", "the parent that it was forked from"])
 def test_a_call_outlives_its_bridge_and_what_was_said_meanwhile_is_delivered(server: Server, reports: pathlib.Path, victim: str) -> None:
     with Caller(server.sip_port, to="witness") as caller:
@@ -117,6 +149,15 @@ def test_an_agent_that_blocks_its_process_leaves_the_cadence_unbroken(server: Se
 
 def one_after_the_other(frames: list[Seen]) -> bool:
     return all(b.position - a.position == FRAME for a, b in itertools.pairwise(frames))
+
+
+def front_of(server: Server) -> int:
+    """0: there is none just now."""
+    for pid in server.pids():
+        with contextlib.suppress(OSError):
+            if b"sip_front" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+    return 0
 
 
 def parent_of(pid: int) -> int:
