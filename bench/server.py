@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from shm import handover
 from shm.counters import WORKER, Counters
 
 START_TIMEOUT_S = 180
+LOWEST_PORT, HIGHEST_PORT, ATTEMPTS = 10_000, 32_000, 50
 WORKER_CORE, OTHER_CORE = (sorted(os.sched_getaffinity(0)) * 2)[1::-1]
 """The worker has a core of its own; generator, front and bridge share another."""
 
@@ -72,11 +75,22 @@ def cpu_ns(pid: int) -> int:
     return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
+def free_ports(count: int) -> int:
+    """The first, even, of so many UDP ports in a row that nobody holds now, below those that the kernel gives away."""
+    for first in random.sample(range(LOWEST_PORT, HIGHEST_PORT - count, 2), ATTEMPTS):
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", port))
+            return first
+    raise RuntimeError(f"there are no {count} free ports in a row")
+
+
 @contextlib.contextmanager
 def running(agent: str, calls: int, **media: object) -> Iterator[Server]:
     """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end."""
     runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
-    sip_port, first_port = 15060, 20000
+    sip_port = free_ports(2 * calls + 2)
+    first_port = sip_port + 2
     settings = {
         "runtime_directory": str(runtime),
         "sip": {"listen": f"127.0.0.1:{sip_port}", "max_calls_per_second": 2000.0, "drain_seconds": 0.0},

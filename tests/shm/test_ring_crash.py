@@ -127,7 +127,7 @@ class Pair:
                     reader_kills += which == 1
                 for which in victims:
                     self.start(which)
-            wanted, deadline = ring.load_word(words, 0, reader) + 1000, time.monotonic() + 20
+            wanted, deadline = ring.load_word(words, 0, reader) + 1000, time.monotonic() + 60  # of a busy machine: two interpreters start
             while ring.load_word(words, 0, reader) < wanted:
                 assert time.monotonic() < deadline, "stuck after a kill"
                 time.sleep(0.001)
