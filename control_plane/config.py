@@ -93,6 +93,9 @@ class Media(Section):
     not keep a port for ever."""
     port_quiet_seconds: float = 30.0
     """A port is not given to another call before it has been silent this long (10 min at most): late packets stay out."""
+    inband_dtmf: bool = False
+    """Listen for keys in the audio of far ends that did not agree to telephone-events: old gateways and analogue lines. It costs
+    1.4 us of each 20 ms, and once in a long while a voice sounds like a key."""
     rtcp_interval_seconds: float = 5.0
     """Between our RTCP reports on average (RFC 3550). Less shows quality sooner; 0 sends none, and then far ends and `bellframe top` know
     less of the call."""

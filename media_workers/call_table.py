@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from media_workers.codecs import CODEC
 from media_workers.concealment import HISTORY
+from media_workers.dtmf_tone import TONES
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
 from media_workers.quality import QUALITY
@@ -64,6 +65,7 @@ CALL = np.dtype(
         ("tx", TX_STREAM),
         ("voice", VOICE),
         ("key_press", KEY_PRESS),
+        ("tones", TONES),
         ("history", HISTORY),
         ("codec", CODEC),
         ("partial", "i2", MAX_FRAME_SAMPLES),  # samples that do not fill a frame yet

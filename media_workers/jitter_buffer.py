@@ -11,7 +11,7 @@ Sequence numbers are extended (RFC 3550 A.1, as RFC 3711's packet index): the on
 
 import numpy as np
 
-from media_workers import codecs, concealment, telephone_event, voice_activity
+from media_workers import codecs, concealment, dtmf_tone, telephone_event, voice_activity
 from media_workers.comfort_noise import GAINS, NOISE, NOISE_STARTS, NOISE_STEP
 from media_workers.rtp import MAX_PAYLOAD_BYTES
 from shm import ring
@@ -434,6 +434,11 @@ def _publish_frame(worker, row, frame, now_ns):
     rx = call["rx"]
     level = voice_activity.level_dbov(frame, frame.size)
     flags = rx["partial_flags"]
+    if call["tones"]["is_on"] != 0:
+        key = dtmf_tone.take_key(call["tones"], frame, frame.size)
+        event = telephone_event.event_of(key)
+        if key != dtmf_tone.NO_KEY and telephone_event.is_news(call["key_press"], event, telephone_event.BY_RTP, now_ns):
+            _publish_key(worker, row, key, rx["partial_timestamp"], now_ns)
     if voice_activity.is_speech(call["voice"], level):
         flags |= SPEECH_FLAG
     position = rx["position"]

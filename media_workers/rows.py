@@ -13,8 +13,9 @@ import numpy.typing as npt
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs, quality, rtcp, source, srtp, telephone_event, voice_activity
+from media_workers import codecs, dtmf_tone, quality, rtcp, source, srtp, telephone_event, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
+from media_workers.dtmf_tone import TONES
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
 from media_workers.srtp import SRTP
@@ -29,10 +30,16 @@ class Rows:
     """The rows of one worker."""
 
     def __init__(
-        self, worker: Worker, index: int, count: int, port_quiet_ns: int, rtcp_interval_ns: int = 5_000_000_000
+        self,
+        worker: Worker,
+        index: int,
+        count: int,
+        port_quiet_ns: int,
+        rtcp_interval_ns: int = 5_000_000_000,
+        inband_dtmf: bool = False,
     ) -> None:
-        """`rtcp_interval_ns`: 0 sends none."""
-        self.rtcp_interval_ns = rtcp_interval_ns
+        """`rtcp_interval_ns`: 0 sends none. `inband_dtmf`: listen for tones where telephone-event was not agreed."""
+        self.rtcp_interval_ns, self.inband_dtmf = rtcp_interval_ns, inband_dtmf
         self.worker, self.index, self.first, self.count, self.port_quiet_ns = worker, index, index * count, count, port_quiet_ns
         first = self.first
         self.calls = worker.calls
@@ -66,7 +73,7 @@ class Rows:
         call = self.calls[row]
         tx, rx = call["tx"], call["rx"]
         generation = (now_ns << 8 | row & 0xFF) & 0x7FFF_FFFF_FFFF_FFFF
-        for part in ("source", "rx", "tx", "voice", "key_press", "history", "rtcp", "quality"):
+        for part in ("source", "rx", "tx", "voice", "key_press", "tones", "history", "rtcp", "quality"):
             call[part] = np.zeros((), CALL[part])
         voice_activity.start(call["voice"])
         rx["ssrc"] = rx["other_ssrc"] = -1
@@ -215,6 +222,11 @@ class Rows:
         if reports["port"] != port:
             reports["sockaddr_bytes"] = 0  # where it came from before was another one
         reports["port"], reports["is_muxed"] = port, media.has_rtcp_mux
+        listens = self.inband_dtmf and media.dtmf_payload_type < 0
+        if listens != bool(call["tones"]["is_on"]):
+            call["tones"] = np.zeros((), TONES)
+            if listens:
+                dtmf_tone.start(call["tones"], int(call["sample_rate_hz"]))
         equipment = quality.EQUIPMENT.get(media.format, quality.UNLISTED)
         call["quality"]["impairment"], call["quality"]["robustness"] = equipment
 
