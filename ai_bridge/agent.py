@@ -22,9 +22,12 @@ class Agent:
 
     sample_rate_hz: ClassVar[int] = 0
     """Ask for frames at this rate, a multiple of 50. 0: the codec's own, which costs nothing."""
-    interrupt_on_speech: ClassVar[bool] = False
-    """Barge-in: as soon as the caller speaks over the agent, drop what was not heard yet. No handler is waited for."""
-    interrupt_on_key: ClassVar[bool] = False
+    interrupt_on_speech: bool = False
+    """Barge-in: as soon as the caller speaks over the agent, drop what was not heard yet. No handler is waited for.
+
+    Of the class, or of one call: `self.interrupt_on_speech = True`, at any time.
+    """
+    interrupt_on_key: bool = False
     """The same when the caller presses a key."""
     backlog_ms: ClassVar[int] = 5000
 

@@ -6,6 +6,7 @@ a name of this table. Rows name their classes as text, so that nothing is loaded
 
 WIRES = {
     # name     class
+    "bellframe": "ai_bridge.wires.bellframe:Bellframe",
     "twilio": "ai_bridge.wires.twilio:Twilio",
     "telnyx": "ai_bridge.wires.telnyx:Telnyx",
     "plivo": "ai_bridge.wires.plivo:Plivo",

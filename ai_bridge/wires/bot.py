@@ -30,7 +30,8 @@ MOST_MARKS, LONGEST_NAME = 1000, 1000
 LAST_WORDS_S = 20.0
 """A bot that closes its connection has nothing more to say: what it said is played for at most this long."""
 RETRY_S = 0.25
-"""Before the bot is dialled anew; twice as long each time."""
+"""Before the bot is dialled anew; twice as long each time, up to LONGEST_RETRY_S."""
+LONGEST_RETRY_S = 2.0
 FRAME_S = 0.02
 
 
@@ -57,6 +58,7 @@ class Bot(Agent):
         self._marks: dict[str, str] = {}  # ours: the bot's
         self._marks_set = 0
         self._began_at: int | None = None
+        self._retries = 0
         self._is_finishing = False
         self._was_ignored = False
         call.spawn(self._serve())
@@ -65,23 +67,24 @@ class Bot(Agent):
 
     async def _serve(self) -> None:
         """Dial, and dial anew, until the call is over or the bot is given up."""
-        why = ""
         try:
-            for attempt in range(1 + self._options.retries):
-                if attempt:
-                    log.warning("%s: it is dialled anew", why, extra={"call_id": self.call.call_id})
-                    await asyncio.sleep(RETRY_S * 2 ** (attempt - 1))
+            while True:
                 try:
                     await self._converse()
                     await self._finish("the bot closed the connection")
                     return
                 except (Unreachable, Broken, BotViolation) as failure:
-                    why = str(failure)
-                    if isinstance(failure, BotViolation):
-                        break  # it would do so again
-            self._give_up(why)
+                    if isinstance(failure, BotViolation) or not self._may_retry():  # a violation would come again
+                        self._give_up(str(failure))
+                        return
+                    log.warning("%s: it is dialled anew", failure, extra={"call_id": self.call.call_id})
+                await asyncio.sleep(min(RETRY_S * 2**self._retries, LONGEST_RETRY_S))
+                self._retries += 1
         finally:
             self._may_send.set()  # whoever waits finds the socket gone, or the call over
+
+    def _may_retry(self) -> bool:
+        return self._retries < self._options.retries
 
     async def _converse(self) -> None:
         """One connection, from dialling to its end."""
@@ -100,8 +103,7 @@ class Bot(Agent):
             await bot.closed()
         except BaseException:
             if not self.call.has_ended:
-                self._silence()  # what it said last, and its marks, are of no use to the next
-                self._marks.clear()
+                self._lost()
             raise
         finally:
             if not self.call.has_ended:  # else on_end says goodbye
@@ -110,13 +112,22 @@ class Bot(Agent):
 
     def connected(self, socket: Socket) -> None:
         """It may speak from now on: before whoever dialled gets his turn."""
-        wire = self._wire
-        self._resampler = None
-        if wire.sample_rate_hz != self.call.line_rate_hz:
-            self._resampler = Resampler(self.call.line_rate_hz, wire.sample_rate_hz, is_realtime=True)
-        self._began_at, self._socket = None, socket
-        self._send(wire.start())
+        self._socket = socket
+        self._send(self._wire.start())
+        self._begin()
+
+    def _begin(self) -> None:
+        """The bot hears from now on."""
+        rate_hz = self._wire.sample_rate_hz
+        is_same = rate_hz == self.call.line_rate_hz
+        self._resampler = None if is_same else Resampler(self.call.line_rate_hz, rate_hz, is_realtime=True)
+        self._began_at = None
         self._may_send.set()
+
+    def _lost(self) -> None:
+        """The connection broke. What the bot said last, and its marks, are of no use to the next."""
+        self._silence()
+        self._marks.clear()
 
     async def _finish(self, cause: str) -> None:
         """Let the caller hear what was said, and end the call."""
@@ -141,24 +152,32 @@ class Bot(Agent):
             call.hang_up(why)
 
     def writable_changed(self) -> None:
-        if self._socket is not None and self._socket.is_writable:
+        if self._can_send:
             self._may_send.set()
+
+    @property
+    def _can_send(self) -> bool:
+        return self._socket is not None and self._socket.is_writable
+
+    async def _until_can_send(self) -> bool:
+        """The bot is being dialled, or does not read. False: the call is over."""
+        while not self.call.has_ended and not self._can_send:
+            self._may_send.clear()
+            await self._may_send.wait()
+        return self._can_send
 
     # ---- from the line to the bot -----------------------------------------------------------------------------
 
     def on_audio(self, frame: Frame) -> Answer:
         bot = self._socket
-        if bot is not None and bot.is_writable:
+        if bot is not None and self._can_send:
             self._send_audio(bot, frame)
             return None
         return self._send_later(frame)
 
     async def _send_later(self, frame: Frame) -> None:
-        """The bot is being dialled, or does not read. What comes meanwhile waits in the runner's queue."""
-        while not self.call.has_ended and (self._socket is None or not self._socket.is_writable):
-            self._may_send.clear()
-            await self._may_send.wait()
-        if self._socket is not None and self._socket.is_writable:
+        """What comes meanwhile waits in the runner's queue."""
+        if await self._until_can_send() and self._socket is not None:
             self._send_audio(self._socket, frame)
 
     def _send_audio(self, bot: Socket, frame: Frame) -> None:
@@ -177,20 +196,23 @@ class Bot(Agent):
             for message in messages:
                 self._socket.send_text(message)
 
-    def on_dtmf(self, key: str) -> None:
+    def on_dtmf(self, key: str) -> Answer:
         self._send(self._wire.key(key))
+        return None
 
-    def on_mark(self, name: str) -> None:
+    def on_mark(self, name: str) -> Answer:
         theirs = self._marks.pop(name, None)
         if theirs is not None:
             self._send(self._wire.played(theirs))
+        return None
 
-    def on_hold(self, is_held: bool) -> None:
+    def on_hold(self, is_held: bool) -> Answer:
         """What would be said into a line on hold would wait there, and be stale."""
         if is_held:
             self._silence()
             self._play_marks()
         self._send(self._wire.hold(is_held))
+        return None
 
     def on_end(self, cause: str) -> None:
         if self._flush is not None:
@@ -319,4 +341,5 @@ def bot_at(reference: str) -> type[Bot]:
         raise ConfigurationError(f'agent "{without_secrets(reference)}": this is not an address such as {name}+{transport}://bot.example/media')
     module_name, _, class_name = WIRES[name].partition(":")
     wire_class = getattr(importlib.import_module(module_name), class_name)
-    return type(f"{class_name}Bot", (Bot,), {"wire_class": wire_class, "url": url})
+    home, _, kind = wire_class.bot_class.partition(":")
+    return type(f"{class_name}Bot", (getattr(importlib.import_module(home), kind),), {"wire_class": wire_class, "url": url})

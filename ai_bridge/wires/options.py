@@ -13,6 +13,8 @@ class Options(msgspec.Struct, frozen=True):
     """Another agent, which gets the call when the bot is away, breaks its wire or dies. Empty: the call is ended."""
     retries: int = 1
     """How often the bot is dialled anew after a connection failed or broke. The bot then begins anew as well."""
+    resume_seconds: float = 10.0
+    """How long after a connection broke the bot may come back and go on with the call, where its wire can do that."""
     connect_seconds: float = 5.0
     """What the bot may take to accept the connection. The caller hears comfort noise meanwhile."""
     silent_seconds: float = 10.0
@@ -61,6 +63,7 @@ def _secret(setting: str, value: str, file: str) -> bytes:
 
 LIMITS: tuple[tuple[str, float, float], ...] = (
     ("retries", 0, 10),
+    ("resume_seconds", 0, 3600),
     ("connect_seconds", 0.1, 60),
     ("silent_seconds", 1, 3600),
 )

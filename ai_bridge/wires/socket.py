@@ -12,10 +12,13 @@ from typing import Protocol
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, WSUpgradeResponse
 
+from control_plane.errors import PeerViolation
+
 MAX_MESSAGE_BYTES = 2 << 20
 """Thirty seconds of PCM at 24 kHz in base64 is 1.9 MB, the most that any of the wires allows in one message."""
 SEND_BUFFER_BYTES = 65_536
 """Of the kernel. With as much of ours, a bot that does not read is noticed after some seconds of audio, not after minutes."""
+LONGEST_REASON = 123  # bytes: RFC 6455 5.5, what a control frame holds beside the code
 CLOSE_GRACE_S = 2.0
 """What the bot may take to read the rest and to close its side."""
 
@@ -127,8 +130,7 @@ class Socket(WSListener):
         try:
             self._receive(kind, frame)
         except Exception as failure:
-            self._failure = failure
-            self.close(WSCloseCode.UNSUPPORTED_DATA)
+            self.fail(failure)
 
     def _receive(self, kind: WSMsgType, frame: WSFrame) -> None:
         if self._parts_type is None and frame.fin:
@@ -166,11 +168,16 @@ class Socket(WSListener):
     def send_binary(self, message: bytes) -> None:
         self._transport.send(WSMsgType.BINARY, message)
 
-    def close(self, code: WSCloseCode = WSCloseCode.OK) -> None:
+    def close(self, code: WSCloseCode = WSCloseCode.OK, reason: str = "") -> None:
         """Say goodbye; gone once the bot has answered, or CLOSE_GRACE_S later."""
         if not self._transport.is_disconnected:
-            self._transport.send_close(code)
+            self._transport.send_close(code, reason.encode()[:LONGEST_REASON].decode(errors="ignore").encode())
             asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._transport.disconnect, False)
+
+    def fail(self, failure: Exception) -> None:
+        """End the connection for what the bot did, or did not. A PeerViolation's text is told to the bot as well."""
+        self._failure = self._failure or failure
+        self.close(WSCloseCode.UNSUPPORTED_DATA, str(failure) if isinstance(failure, PeerViolation) else "")
 
     async def closed(self) -> None:
         """Until the connection is over. Returns if the bot has closed it in order; else raises Broken, or what the receiver raised."""

@@ -85,6 +85,8 @@ class Wire:
     has_binary_audio: ClassVar[bool] = False
     """Audio goes out in binary messages. Everything else is text, on all wires."""
     subprotocol: ClassVar[str] = ""
+    bot_class: ClassVar[str] = "ai_bridge.wires.bot:Bot"
+    """The agent that speaks it: another one where a wire has more to tell than the methods here."""
 
     def __init__(self, about: About) -> None:
         """Raises ConfigurationError for options that this wire does not have."""

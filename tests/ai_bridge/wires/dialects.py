@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ class Dialect(NamedTuple):
     gives_marks_back: bool = True
     """When they are cleared."""
     key: Callable[[Any], str | None] = lambda message: message.get("dtmf", {}).get("digit")
+    first: object = None
+    """What the bot must say before anything else."""
 
 
 def media_payload(message: Any) -> bytes | None:
@@ -65,6 +68,17 @@ def plivo_like(hears: Encoding, plays: Encoding, content_type: str) -> Dialect:
 
 
 DIALECTS = {
+    "bellframe": Dialect(
+        8_000,
+        L16,
+        lambda message: message[16:] if isinstance(message, bytes) else None,
+        lambda pcm: struct.pack("<IIQ", 1 if pcm[0] == 9_000 else 0, 0, 0) + L16.encode(pcm),
+        lambda name: {"type": "mark", "turn": 1 if name == "third" else 0, "name": name},
+        lambda message: message["name"] if isinstance(message, dict) and message["type"].startswith("mark") else None,
+        {"type": "turn", "turn": 1},
+        key=lambda message: message.get("key"),
+        first={"type": "ready", "version": 1, "rate_hz": 8_000},
+    ),
     "twilio": twilio_like(PCMU),
     "telnyx": twilio_like(PCMU),
     "plivo": plivo_like(PCMU, PCMU, "audio/x-mulaw"),

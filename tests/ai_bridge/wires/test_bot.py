@@ -438,7 +438,7 @@ def test_an_address_is_an_agent():
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("carrier+wss://bot.example/", 'there is no wire "carrier"; there are twilio'),
+        ("carrier+wss://bot.example/", 'there is no wire "carrier"; there are bellframe'),
         ("twilio+http://bot.example/", '"http" is not ws or wss'),
         ("twilio://bot.example/", '"" is not ws or wss'),
         ("twilio+wss://", "this is not an address such as twilio"),

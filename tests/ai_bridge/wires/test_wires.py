@@ -42,6 +42,8 @@ def test_a_call(tmp_path, name):
                     await session.send(dialect.say(tone(2 * frame, 9_000)))
                     await session.send(dialect.mark("third"))
 
+        if dialect.first is not None:
+            await session.send(dialect.first)
         await session.read(answer)
 
     async def scenario() -> None:

@@ -1,0 +1,73 @@
+"""The example bots run as processes of their own, and answer a call."""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from control_plane.messages import HangUp
+from shm.layout import SPEECH_FLAG
+from tests.ai_bridge.line import tone
+from tests.ai_bridge.scene import stage
+
+BOTS = pathlib.Path(__file__).parent.parent.parent / "examples" / "bots"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(name: str, **environment: str) -> Iterator[str]:
+    """The bot's address, once it listens."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, BOTS / name, str(port)], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            until = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                assert process.poll() is None and time.monotonic() < until, "it does not listen"
+                time.sleep(0.02)
+            yield f"ws://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+
+
+def test_it_says_back_what_the_caller_said_and_can_be_interrupted(tmp_path):
+    said = np.resize(tone(20), 8_000)
+
+    async def scenario(url: str) -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call(f"bellframe+{url}", rate_hz=16_000, arguments={"secret": "s3cret"})
+            line.caller_says(said, SPEECH_FLAG)
+            line.caller_says(said[:320])
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].queued_ms == 500)
+            line.tick(5)
+            assert np.array_equal(line.heard(), said[:1_600])
+            line.caller_says(said[:320], SPEECH_FLAG)
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].turn == 1)
+            line.caller_says(said[:320])
+            scene.ring()
+            await scene.until(lambda: bridge.calls["a"].queued_ms == 20)
+            scene.stop("a")
+            await scene.until(lambda: not bridge.calls and not bridge._stopped)
+            line = await scene.call(f"bellframe+{url}", "b", row=1, arguments={"secret": "another", "retries": "0"})
+            await scene.until(lambda: scene.of(HangUp))
+            assert "401" in scene.of(HangUp)[0].cause
+
+    with running("echo.py", BOT_SECRET="s3cret") as url:
+        asyncio.run(scenario(url))
