@@ -19,6 +19,7 @@ QUESTIONS = {
     "ring_hop": "cost of a ring hop, and of waking a sleeping bridge",
     "sip_parse": "cost of reading an INVITE as far as it can be routed",
     "frame_cost": "cost of one frame in our own code",
+    "concealment": "how speech sounds when packets are lost",
     "packet_to_agent": "from the packet to the agent's ring",
     "interruption": "from the caller's voice to silence on the wire",
     "takeover": "the gap when a worker is killed",

@@ -106,6 +106,16 @@ def _calls_per_core(axes: Any, found: Any) -> None:
     axes.legend(frameon=False)
 
 
+def _concealment(axes: Any, found: Any) -> None:
+    for name, row in found.items():
+        if not name.startswith("one lost"):
+            style = {"color": "#c04040", "linestyle": "--"} if name.startswith("bar") else {"marker": "o"}
+            axes.plot([float(loss.rstrip(" %")) for loss in row], list(row.values()), label=name, **style)
+    axes.set(xlabel="packets lost, %", ylabel="PESQ (narrow band; G722 and OPUS wide band)")
+    axes.set_title("How speech sounds when packets are lost", loc="left")
+    axes.legend(frameon=False)
+
+
 def _srtp_calls_per_core(axes: Any, found: Any) -> None:
     values = {f"{suite}\n{row['calls']} calls": row["cpu_us"] for suite, rows in found.items() for row in rows}
     _bars(axes, values, "µs", "SRTP both ways: the worker's CPU per frame in and out")
@@ -132,6 +142,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "capacity": _capacity,
     "sip_parse": _sip_parse,
     "frame_cost": _frame_cost,
+    "concealment": _concealment,
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
     "takeover": _takeover,

@@ -12,7 +12,7 @@ import tomllib
 import msgspec
 
 from control_plane.errors import ConfigurationError
-from control_plane.formats import FORMATS
+from control_plane.formats import check_names
 from control_plane.http_config import Http, Records, check_http
 from control_plane.listen_config import check_listen
 from control_plane.listen_config import parse_address as parse_address
@@ -228,9 +228,7 @@ def check(config: Config) -> Config:
     check_digest(config)
     check_routes(config)
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
-    for name in config.media.formats:
-        if name not in FORMATS:
-            raise ConfigurationError(f'media.formats: "{name}" is not known; there are {", ".join(FORMATS)}')
+    check_names(config.media.formats, "media.formats")
     if not config.media.formats:
         raise ConfigurationError("media.formats: name one at least")
     if config.media.srtp not in POLICIES:

@@ -3,7 +3,12 @@
 The row names its kernels as text, so that the SIP process reads this table without loading numba.
 """
 
+from collections.abc import Iterable
+
 import msgspec
+
+from control_plane import opus_library
+from control_plane.errors import ConfigurationError
 
 PTIMES_MS = (10, 20, 30, 40, 60)
 DEFAULT_PTIME_MS = 20
@@ -40,6 +45,10 @@ FORMATS = {
         AudioFormat("G722",      9,    8_000, 16_000, 2, "media_workers.codecs.g722"),  # RFC 3551 4.5.2: a clock that was a mistake
         AudioFormat("L16/8000",  None, 8_000,  8_000, 3, "media_workers.codecs.l16"),
         AudioFormat("L16/16000", None, 16_000, 16_000, 4, "media_workers.codecs.l16", ptimes_ms=(10, 20, 30, 40)),  # 60 ms are 1,920 octets
+        AudioFormat(
+            "OPUS", None, 48_000, 16_000, 5, "media_workers.codecs.opus", channels=2, ptimes_ms=(10, 20, 40, 60),  # RFC 7587 4.1, 4.2
+            fmtp="maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfec=1",
+        ),
     )
 }
 """By name, in order of preference."""
@@ -47,3 +56,12 @@ FORMATS = {
 TELEPHONE_EVENT = "TELEPHONE-EVENT"
 COMFORT_NOISE = "CN"
 COMFORT_NOISE_PAYLOAD_TYPE = 13  # RFC 3389
+
+
+def check_names(names: Iterable[str], setting: str) -> None:
+    """Of formats in a configuration. Raises ConfigurationError for one that there is not, here or at all."""
+    for name in names:
+        if name not in FORMATS:
+            raise ConfigurationError(f'{setting}: "{name}" is not known; there are {", ".join(FORMATS)}')
+        if name == "OPUS" and not opus_library.find():
+            raise ConfigurationError(f"{setting}: {opus_library.REMEDY}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from control_plane.errors import ConfigurationError
-from control_plane.formats import FORMATS
+from control_plane.formats import check_names
 from control_plane.secret import Secret
 from control_plane.srtp_suites import POLICIES
 
@@ -183,9 +183,7 @@ def _check_trunk(trunk: Trunk, where: str) -> None:
         if getattr(trunk, setting) not in choices:
             known = ", ".join(f'"{choice}"' for choice in choices)
             raise ConfigurationError(f'{where}.{setting}: "{getattr(trunk, setting)}" is none of {known}')
-    for name in trunk.formats:
-        if name not in FORMATS:
-            raise ConfigurationError(f'{where}.formats: "{name}" is not known; there are {", ".join(FORMATS)}')
+    check_names(trunk.formats, f"{where}.formats")
     for setting in ("from_user", "from_domain", "username"):
         text = getattr(trunk, setting)
         if text and not USER.fullmatch(text):

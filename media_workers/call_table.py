@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from media_workers.codecs import CODEC
-from media_workers.concealment import HISTORY
+from media_workers.codecs.opus import OPUS
+from media_workers.concealment import PAST_SAMPLES
 from media_workers.dtmf_tone import TONES
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
@@ -66,10 +67,10 @@ CALL = np.dtype(
         ("voice", VOICE),
         ("key_press", KEY_PRESS),
         ("tones", TONES),
-        ("history", HISTORY),
         ("codec", CODEC),
         ("partial", "i2", MAX_FRAME_SAMPLES),  # samples that do not fill a frame yet
         ("held", HELD_PACKET, SLOTS),  # packets that came early; pages that no gap has touched cost nothing
+        ("opus", OPUS),
     ],
     align=True,
 )
@@ -85,6 +86,8 @@ SCRATCH = np.dtype(
         ("sockaddr_bytes", "i8", 1),
         ("address", "i8", 3),  # the same as words
         ("pcm", "i2", 2880),  # 60 ms at 48 kHz
+        ("made_up", "i2", 2880),  # what is put in place of audio that did not come
+        ("past", "i2", PAST_SAMPLES),  # what was heard before it
         ("events", "u1", 4096),  # of epoll
         ("clock", "i8", 2),  # a timespec
         ("served_ms", "i8"),  # the millisecond whose group was served last

@@ -147,7 +147,11 @@ def serve(worker, row, now):
         if call["may_send"] == 0 or target["sockaddr_bytes"] == 0:
             playout.stay_silent(worker, row, now)
             continue
-        size = srtp.protect(worker, row, playout.build(worker, row, now))
+        size = playout.build(worker, row, now)
+        if size == playout.NOTHING:
+            playout.leave_out(call)
+            continue
+        size = srtp.protect(worker, row, size)
         if size < 0 or sockets.send(call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
             worker.totals[0, SEND_FAILURES] += 1
         playout.account(worker, row, now)

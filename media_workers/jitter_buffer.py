@@ -12,6 +12,7 @@ Sequence numbers are extended (RFC 3550 A.1, as RFC 3711's packet index): the on
 import numpy as np
 
 from media_workers import codecs, concealment, dtmf_tone, telephone_event, voice_activity
+from media_workers.codecs import opus
 from media_workers.comfort_noise import GAINS, NOISE, NOISE_STARTS, NOISE_STEP
 from media_workers.rtp import MAX_PAYLOAD_BYTES
 from shm import ring
@@ -24,10 +25,7 @@ from shm.layout import (
     CONCEALED_FLAG,
     DISCONTINUITY_FLAG,
     DTMF,
-    FRAME_SAMPLES,
     SPEECH_FLAG,
-    TO_AI_SLOTS,
-    TO_AI_WRITE,
 )
 
 SLOTS = 16
@@ -87,6 +85,7 @@ AT_HAND = np.dtype([("start", "i8"), ("size", "i8"), ("payload_type", "i8"), ("t
 
 LOST, REORDERED, DUPLICATES, LATE = (CALL_COLUMN[n] for n in ("lost", "reordered", "duplicates", "late"))
 CONCEALED, CALL_FRAMES, UNKNOWN_PAYLOAD = (CALL_COLUMN[n] for n in ("concealed_frames", "frames_to_ai", "unknown_payload"))
+RECOVERED = CALL_COLUMN["recovered_frames"]
 JITTER_US, LEVEL_RX, KEYS = (CALL_COLUMN[n] for n in ("jitter_us", "level_rx_dbov", "keys_received"))
 FRAMES_TO_AI, WORKER_UNKNOWN_PAYLOAD = WORKER["frames_to_ai"], WORKER["unknown_payload"]
 
@@ -320,40 +319,43 @@ def _deliver(worker, row, now_ns):
         worker.totals[0, WORKER_UNKNOWN_PAYLOAD] += 1
         return
     missing = timestamp_step(timestamp, rx["expected_timestamp"]) * call["sample_rate_hz"] // call["rtp_clock_hz"]
+    is_opus = call["codec_id"] == codecs.OPUS  # its decoder conceals, before it hears what follows; ours looks at what follows
+    samples = 0 if is_opus else codecs.decode(call, packet, start, size, own["pcm"])
     if missing != 0:
-        _fill(worker, row, missing, timestamp, now_ns)
-    samples = codecs.decode(call, packet, start, size, own["pcm"])
+        _fill(worker, row, missing, samples, timestamp, now_ns)
+    if is_opus:
+        samples = codecs.decode(call, packet, start, size, own["pcm"])
     rx["expected_timestamp"] = (timestamp + _ticks(call, samples)) & 0xFFFFFFFF
-    call["history"]["concealed_samples"] = 0
-    _append(worker, row, samples, 0, timestamp, now_ns)
+    _append(worker, row, own["pcm"], samples, 0, timestamp, now_ns)
 
 
 @njit
-def _fill(worker, row, missing, timestamp, now_ns):
-    """Bridge `missing` samples before `timestamp`: concealment after a loss, comfort noise after a pause."""
-    rx = worker.calls[row]["rx"]
+def _fill(worker, row, missing, future_samples, timestamp, now_ns):
+    """Bridge `missing` samples before `timestamp`: concealment after a loss, comfort noise after a pause.
+
+    What follows is in `own["pcm"]`, if it is decoded already.
+    """
+    rx, made_up = worker.calls[row]["rx"], worker.own[0]["made_up"]
     sample_rate_hz = worker.calls[row]["sample_rate_hz"]
     begins = (timestamp - _ticks(worker.calls[row], missing)) & 0xFFFFFFFF
     if missing < 0 or missing > sample_rate_hz * MAX_FILL_MS // 1000:
         rest = -rx["partial_samples"] % (sample_rate_hz // 50)  # what came before does not share a frame with what comes after
-        worker.own[0]["pcm"][:rest] = 0
-        _append(worker, row, rest, COMFORT_NOISE_FLAG, begins, now_ns)
+        made_up[:rest] = 0
+        _append(worker, row, made_up, rest, COMFORT_NOISE_FLAG, begins, now_ns)
         rx["position"] += max(0, missing - rest)
         rx["partial_flags"] |= DISCONTINUITY_FLAG
         return
+    if rx["after_loss"] != 0:
+        if worker.calls[row]["codec_id"] == codecs.OPUS:
+            bridged = _bridge_opus(worker, row, missing, begins, now_ns)
+        else:
+            bridged = _bridge(worker, row, missing, future_samples, begins, now_ns)
+        begins = (begins + _ticks(worker.calls[row], bridged)) & 0xFFFFFFFF
+        missing -= bridged
     while missing > 0:
         samples = min(missing, sample_rate_hz // 50)
-        history = worker.calls[row]["history"]
-        if rx["after_loss"] != 0 and history["concealed_samples"] < sample_rate_hz * MAX_CONCEALED_MS // 1000:
-            if history["concealed_samples"] == 0:
-                _recall(worker, row)
-            concealment.conceal(history, sample_rate_hz, worker.own[0]["pcm"], samples)
-            worker.shown[row]["counters"][CONCEALED] += 1
-            flags = CONCEALED_FLAG
-        else:
-            _make_noise(worker, row, samples)
-            flags = COMFORT_NOISE_FLAG
-        _append(worker, row, samples, flags, begins, now_ns)
+        _make_noise(worker, row, samples)
+        _append(worker, row, made_up, samples, COMFORT_NOISE_FLAG, begins, now_ns)
         begins = (begins + _ticks(worker.calls[row], samples)) & 0xFFFFFFFF
         missing -= samples
 
@@ -368,45 +370,67 @@ def fill_silence(worker, row, now_ns):
         return
     samples = call["sample_rate_hz"] // 50
     _make_noise(worker, row, samples)
-    _append(worker, row, samples, COMFORT_NOISE_FLAG, rx["expected_timestamp"], now_ns)
+    _append(worker, row, worker.own[0]["made_up"], samples, COMFORT_NOISE_FLAG, rx["expected_timestamp"], now_ns)
     rx["expected_timestamp"] = (rx["expected_timestamp"] + _ticks(call, samples)) & 0xFFFFFFFF
 
 
 @njit
 def _make_noise(worker, row, samples):
-    """Comfort noise in `own["pcm"]`, as loud as the far end says that its silence is (RFC 3389 4)."""
-    pcm, gain = worker.own[0]["pcm"], worker.calls[row]["rx"]["noise_gain"]
+    """Comfort noise in `own["made_up"]`, as loud as the far end says that its silence is (RFC 3389 4)."""
+    made_up, gain = worker.own[0]["made_up"], worker.calls[row]["rx"]["noise_gain"]
     start = worker.calls[row]["rx"]["position"] * NOISE_STEP % NOISE_STARTS
     for i in range(samples):
-        pcm[i] = NOISE[start + i] * gain
+        made_up[i] = NOISE[start + i] * gain
 
 
 @njit
-def _recall(worker, row):
-    """Gather what was last heard, from the ring and what does not fill a frame yet: concealment goes on from it.
-
-    The ring remembers it anyway, so that nothing is kept twice for a loss that may never come.
-    """
-    rx, past, words = worker.calls[row]["rx"], worker.calls[row]["history"]["pcm"], worker.rings.words
-    free = past.size - rx["partial_samples"]
-    copy(past, free, worker.calls[row]["partial"], 0, rx["partial_samples"])
-    frame_samples = words[row, FRAME_SAMPLES]
-    cursor = words[row, TO_AI_WRITE] - 1
-    while free > 0 and cursor >= 0 and words[row, TO_AI_WRITE] - cursor < TO_AI_SLOTS:
-        slot = cursor & (TO_AI_SLOTS - 1)
-        if worker.rings.to_ai[row, slot]["kind"] == AUDIO:
-            count = min(free, frame_samples)
-            free -= count
-            copy(past, free, worker.rings.to_ai_pcm[row], slot * frame_samples + frame_samples - count, count)
-        cursor -= 1
-    for i in range(free):
-        past[i] = 0
+def _bridge(worker, row, missing, future_samples, begins, now_ns):
+    """Conceal what was lost, or its beginning if it is long; returns how many samples."""
+    own, sample_rate_hz = worker.own[0], worker.calls[row]["sample_rate_hz"]
+    gap = min(missing, sample_rate_hz * MAX_CONCEALED_MS // 1000)
+    concealment.recall(worker, row, own["past"])
+    concealment.conceal(own["past"], sample_rate_hz, own["pcm"], future_samples if gap == missing else 0, own["made_up"], gap)
+    _count_frames(worker, row, CONCEALED, gap)
+    _append(worker, row, own["made_up"], gap, CONCEALED_FLAG, begins, now_ns)
+    return gap
 
 
 @njit
-def _append(worker, row, samples, flags, timestamp, now_ns):
-    """Re-frame `own["pcm"][:samples]` into 20 ms frames and publish each that is full."""
-    rx, partial, pcm = worker.calls[row]["rx"], worker.calls[row]["partial"], worker.own[0]["pcm"]
+def _bridge_opus(worker, row, missing, begins, now_ns):
+    """What the packet at hand has of the one before it, and before that what libopus makes up; returns how many samples."""
+    own, call = worker.own[0], worker.calls[row]
+    sample_rate_hz, start, size = call["sample_rate_hz"], own["at_hand"]["start"], own["at_hand"]["size"]
+    if missing % (sample_rate_hz // 400) != 0:
+        return 0  # not a length of Opus
+    recovered = opus.recoverable_samples(own["packet"], start, size, sample_rate_hz)
+    recovered = recovered if recovered <= missing else 0
+    bridged = 0
+    while bridged < missing - recovered:
+        samples = min(missing - recovered - bridged, sample_rate_hz // 50)
+        made = opus.make_up(call["opus"], own["made_up"], samples)
+        if made <= 0:
+            return bridged
+        _count_frames(worker, row, CONCEALED, made)
+        _append(worker, row, own["made_up"], made, CONCEALED_FLAG, begins + _ticks(call, bridged), now_ns)
+        bridged += made
+    if recovered > 0:
+        made = opus.recover(call["opus"], own["packet"], start, size, own["made_up"], recovered)
+        _count_frames(worker, row, RECOVERED, made)
+        _append(worker, row, own["made_up"], made, 0, begins + _ticks(call, bridged), now_ns)
+        bridged += made
+    return bridged
+
+
+@njit
+def _count_frames(worker, row, column, samples):
+    frame_samples = worker.calls[row]["sample_rate_hz"] // 50
+    worker.shown[row]["counters"][column] += (samples + frame_samples - 1) // frame_samples
+
+
+@njit
+def _append(worker, row, pcm, samples, flags, timestamp, now_ns):
+    """Re-frame `pcm[:samples]` into 20 ms frames and publish each that is full."""
+    rx, partial = worker.calls[row]["rx"], worker.calls[row]["partial"]
     frame_samples = worker.calls[row]["sample_rate_hz"] // 50
     taken = 0
     while taken < samples:

@@ -25,6 +25,7 @@ from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_
 MAX_CATCH_UP_NS = 200_000_000
 """Later than this, packets are skipped: far ends' buffers have given up on them."""
 LATE_NS = 20_000_000
+NOTHING = 0
 WAS_CUT = 1  # flag of TURN_ENDED: part of the turn was never heard
 
 TX_STREAM = np.dtype(
@@ -65,7 +66,8 @@ def packet_ns(call):
 
 @njit
 def build(worker, row, now_ns):
-    """The call's next packet in `worker.own[0]["packet"]`; returns its size. The stream has moved on when this returns.
+    """The call's next packet in `worker.own[0]["packet"]`; returns its size, or NOTHING where the codec
+    leaves silence out (DTX of Opus). The stream has moved on when this returns.
 
     It moves on before the packet is sent: a worker that dies in between costs one packet, and none is sent twice.
     """
@@ -79,10 +81,11 @@ def build(worker, row, now_ns):
         size = _write_key(worker, row)
     else:
         rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
-        size = rtp.HEADER_BYTES + codecs.encode(call, worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
-    tx["marker"] = 0
-    tx["octets"] += size - rtp.HEADER_BYTES
-    tx["seq"] = (tx["seq"] + 1) & 0xFFFF
+        octets = codecs.encode(call, worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
+        size = rtp.HEADER_BYTES + octets if octets > 0 else NOTHING
+    tx["marker"] = 0 if size > 0 else 1
+    tx["octets"] += max(0, size - rtp.HEADER_BYTES)
+    tx["seq"] = (tx["seq"] + (1 if size > 0 else 0)) & 0xFFFF
     tx["timestamp"] = (tx["timestamp"] + samples * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
     counters = worker.shown[row]["counters"]
     counters[LEVEL_TX] = level
@@ -240,6 +243,13 @@ def stay_silent(worker, row, now_ns):
     tx["timestamp"] = (tx["timestamp"] + call["packet_samples"] * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
     tx["marker"] = 1
     tx["last_tx_ns"] = 0
+
+
+@njit
+def leave_out(call):
+    """Account for a packet time in which nothing was to be sent: its gap is none."""
+    call["tx"]["next_tx_ns"] += packet_ns(call)
+    call["tx"]["last_tx_ns"] = 0
 
 
 @njit

@@ -10,11 +10,13 @@ import secrets
 import numpy as np
 import numpy.typing as npt
 
+from control_plane import opus_library
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs, dtmf_tone, quality, rtcp, source, srtp, telephone_event, voice_activity
+from media_workers import codecs, dtmf_tone, libopus, quality, rtcp, source, srtp, telephone_event, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
+from media_workers.codecs import opus
 from media_workers.dtmf_tone import TONES
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
@@ -49,6 +51,8 @@ class Rows:
         for row in self._by_call_id.values():
             _recount_held(self.calls[row]["rx"])
             srtp.restore(worker, row)
+            if self.calls[row]["codec_id"] == codecs.OPUS:
+                opus.restore(self.calls[row]["opus"], int(self.calls[row]["sample_rate_hz"]))
         self.calls["srtp"][first : first + count][self.calls["state"][first : first + count] != OPEN] = np.zeros((), SRTP)
         self.regroup()
 
@@ -73,7 +77,7 @@ class Rows:
         call = self.calls[row]
         tx, rx = call["tx"], call["rx"]
         generation = (now_ns << 8 | row & 0xFF) & 0x7FFF_FFFF_FFFF_FFFF
-        for part in ("source", "rx", "tx", "voice", "key_press", "tones", "history", "rtcp", "quality"):
+        for part in ("source", "rx", "tx", "voice", "key_press", "tones", "rtcp", "quality"):
             call[part] = np.zeros((), CALL[part])
         voice_activity.start(call["voice"])
         rx["ssrc"] = rx["other_ssrc"] = -1
@@ -207,6 +211,10 @@ class Rows:
         format, call = FORMATS[media.format], self.calls[row]
         if call["state"] != OPEN or call["codec_id"] != format.codec_id:
             call["codec"], call["rx"]["is_started"] = codecs.fresh(), 0
+            if format.codec_id == codecs.OPUS:
+                opus.start(call["opus"], media.fmtp, int(call["sample_rate_hz"]))
+        elif format.codec_id == codecs.OPUS:
+            opus.configure(call["opus"], media.fmtp)
         call["codec_id"], call["payload_type"] = format.codec_id, media.payload_type
         call["rtp_clock_hz"], call["codec_rate_hz"] = format.rtp_clock_hz, format.sample_rate_hz
         call["dtmf_payload_type"], call["comfort_noise_payload_type"] = media.dtmf_payload_type, media.comfort_noise_payload_type
@@ -270,6 +278,8 @@ def _recount_held(rx: np.void) -> None:
 def _check(media: MediaDescription) -> None:
     if media.format not in FORMATS:
         raise NotAcceptable(f"no such format: {media.format}")
+    if media.format == "OPUS" and not libopus.IS_THERE:
+        raise NotAcceptable(opus_library.REMEDY)
     ptimes_ms = FORMATS[media.format].ptimes_ms
     if media.ptime_ms not in ptimes_ms:
         raise NotAcceptable(f"{media.format} is not sent in packets of {media.ptime_ms} ms; {', '.join(map(str, ptimes_ms))} can be")

@@ -84,6 +84,7 @@ CALL_COUNTERS = (
     ("mos_x100", "quality of what the agent heard since the report before, 100 to 450 (E-model, ITU-T G.107); 0: not measured yet"),
     ("mos_mean_x100", "the mean of it over the call"),
     ("mos_worst_x100", "the worst of it"),
+    ("recovered_frames", "20 ms frames that were lost and came again inside the next packet (FEC of Opus)"),
 )
 WORKER_GAUGES = frozenset(("heartbeat_ns", "generation", "pid", "core", "calls_open", "worst_lateness_ns"))
 CALL_GAUGES = frozenset(

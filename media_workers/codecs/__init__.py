@@ -7,11 +7,12 @@ sample rate that the call began with; where a re-INVITE brought a codec of the o
 import numpy as np
 
 from control_plane.formats import FORMATS
-from media_workers.codecs import g711, g722, halfband, l16
+from media_workers.codecs import g711, g722, halfband, l16, opus
 from shm.copying import copy
 from shm.jit import njit
 
 G722, L16, L16_WIDE = (FORMATS[name].codec_id for name in ("G722", "L16/8000", "L16/16000"))
+OPUS = FORMATS["OPUS"].codec_id
 WIDE_HZ = 16_000
 
 CODEC = np.dtype(
@@ -37,6 +38,8 @@ def decode(call, payload, start, size, pcm_out):
     codec_id, codec_hz, sample_rate_hz = call["codec_id"], call["codec_rate_hz"], call["sample_rate_hz"]
     if codec_id == G722:
         return g722.decode(call["codec"]["rx"], payload, start, size, pcm_out, sample_rate_hz == WIDE_HZ)
+    if codec_id == OPUS:
+        return opus.decode(call["opus"], payload, start, size, pcm_out)
     room = pcm_out[pcm_out.size // 2 if sample_rate_hz > codec_hz else 0 :]
     if codec_id in (L16, L16_WIDE):
         samples = l16.decode(payload, start, size, room)
@@ -51,10 +54,15 @@ def decode(call, payload, start, size, pcm_out):
 
 @njit
 def encode(call, pcm, samples, packet, start):
-    """Encode into `packet` from `start` on; returns the octets written. `pcm` has room for as much again, and is used up."""
+    """Encode into `packet` from `start` on; returns the octets written, 0: nothing need be sent.
+
+    `pcm` has room for as much again, and is used up.
+    """
     codec_id, codec_hz, sample_rate_hz = call["codec_id"], call["codec_rate_hz"], call["sample_rate_hz"]
     if codec_id == G722:
         return g722.encode(call["codec"]["tx"], pcm, samples, packet, start, sample_rate_hz == WIDE_HZ)
+    if codec_id == OPUS:
+        return opus.encode(call["opus"], pcm, samples, packet, start)
     if sample_rate_hz > codec_hz:
         samples = halfband.halve(call["codec"]["tx_line"], pcm, samples)
     elif sample_rate_hz < codec_hz:

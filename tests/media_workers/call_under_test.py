@@ -136,6 +136,9 @@ class CallUnderTest:
         playout.skip_if_too_late(self.worker, self.row, self.now_ns)
         while self.now_ns >= call["tx"]["next_tx_ns"]:
             size = playout.build(self.worker, self.row, self.now_ns)
+            if size == playout.NOTHING:
+                playout.leave_out(call)
+                continue
             parsed = reference_rtp.parse(self.worker.own[0]["packet"][:size].tobytes())
             assert parsed is not None
             sent.append(parsed)

@@ -8,11 +8,12 @@ import pytest
 
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs
+from media_workers import codecs, libopus
 from tests.media_workers.call_under_test import START, CallUnderTest
 
 AMPLITUDE, PITCH_HZ = 8_000, 600
-EVERY_PTIME = [(name, ptime_ms) for name, format in FORMATS.items() for ptime_ms in format.ptimes_ms]
+THERE = [name for name in FORMATS if name != "OPUS" or libopus.IS_THERE]
+EVERY_PTIME = [(name, ptime_ms) for name in THERE for ptime_ms in FORMATS[name].ptimes_ms]
 
 
 def tone(samples: int, rate_hz: int) -> npt.NDArray[np.int16]:
@@ -67,8 +68,8 @@ def test_what_the_agent_says_leaves_in_packets_of_the_length_agreed(format: str,
     check_tone(np.concatenate([frame.pcm for frame in listener.frames()]), kind.sample_rate_hz)
 
 
-@pytest.mark.parametrize("first", FORMATS)
-@pytest.mark.parametrize("then", FORMATS)
+@pytest.mark.parametrize("first", THERE)
+@pytest.mark.parametrize("then", THERE)
 def test_a_codec_that_changes_in_mid_call_keeps_the_agents_rate(first: str, then: str) -> None:
     call = CallUnderTest(format=first)
     rate_hz = int(call.call["sample_rate_hz"])
