@@ -108,8 +108,8 @@ def test_what_it_cannot_do_it_refuses_with_the_reason(scene: Scene) -> None:
         obey(scene, OpenMedia(name, 0, PCMU))
     refused = obey(scene, OpenMedia("c", 0, PCMU))
     assert isinstance(refused, MediaRefused) and "no free RTP port" in refused.why
-    refused = obey(scene, OpenMedia("c", 0, MediaDescription("OPUS", 96)))
-    assert isinstance(refused, MediaRefused) and "OPUS" in refused.why
+    refused = obey(scene, OpenMedia("c", 0, MediaDescription("SPEEX", 96)))
+    assert isinstance(refused, MediaRefused) and "SPEEX" in refused.why
 
 
 def test_an_update_is_confirmed_and_one_of_nobody_refused(scene: Scene) -> None:
