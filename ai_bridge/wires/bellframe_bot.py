@@ -13,20 +13,19 @@ from ai_bridge.awaited import Utterance
 from ai_bridge.call import Answer, Call, Outcome
 from ai_bridge.frame import Frame
 from ai_bridge.wires import bellframe_messages as wire
-from ai_bridge.wires.bellframe_messages import HEADER, RATES_HZ, VERSION, encode
+from ai_bridge.wires.bellframe import READY_S, begins_turn, read_audio, read_text
+from ai_bridge.wires.bellframe_messages import HEADER, VERSION, encode
 from ai_bridge.wires.bot import FRAME_S, Bot
 from ai_bridge.wires.encoding import L16
 from ai_bridge.wires.socket import Socket
 from ai_bridge.wires.spoken import QualityCounts, Spoken
-from ai_bridge.wires.wire import BotViolation, Finish, read
+from ai_bridge.wires.wire import BotViolation, Finish
 
-READY_S = 5.0
 MOST_AWAITED = 8
 """Transfers and holds that a bot may wait for at a time."""
 MOST_NOTED = 10_000
 """Characters of a note."""
 FLAGS = wire.SPEECH | wire.CONCEALED | wire.COMFORT_NOISE | wire.DISCONTINUITY
-LIMITS: tuple[tuple[str, int, int], ...] = (("ahead_ms", 100, 50_000), ("report_ms", 20, 60_000), ("quality_ms", 1000, 3_600_000))
 
 
 class BellframeBot(Bot):
@@ -86,17 +85,6 @@ class BellframeBot(Bot):
         return self._ready is not None and super()._can_send
 
     def _begin_with(self, ready: wire.Ready) -> None:
-        if self._ready is not None:
-            raise BotViolation("the bot sent ready twice")
-        if ready.version != VERSION:
-            raise BotViolation(f"the bot speaks version {ready.version} of the wire: this is version {VERSION}")
-        for name, rate_hz in (("rate_hz", ready.rate_hz), ("say_rate_hz", ready.say_rate_hz or ready.rate_hz)):
-            if rate_hz not in RATES_HZ:
-                raise BotViolation(f"the bot's ready has {name} {rate_hz}: {', '.join(map(str, RATES_HZ))} are the rates")
-        for name, low, high in LIMITS:
-            value = getattr(ready, name)
-            if value and not low <= value <= high:
-                raise BotViolation(f"the bot's ready has {name} {value}: {low} to {high} will do")
         self._timers.pop("ready").cancel()
         self._ready, self._resumed, self._away_since, self._retries = ready, "connection", None, 0
         self.interrupt_on_speech, self.interrupt_on_key = ready.interrupt_on_speech, ready.interrupt_on_key
@@ -191,9 +179,7 @@ class BellframeBot(Bot):
     def _is_present(self, turn: int) -> bool:
         """False: it belongs to a turn that is over. The next number begins the next turn."""
         present = self._present().turn
-        if turn > present + 1:
-            raise BotViolation(f"the bot began turn {turn} after turn {present}: each turn has the next number")
-        if turn == present + 1:
+        if begins_turn(turn, present):
             self._end_turn("bot")
         return turn >= present
 
@@ -201,13 +187,8 @@ class BellframeBot(Bot):
 
     def receive_binary(self, message: bytes) -> None:
         ready = self._ready
-        if ready is None:
-            raise BotViolation("the bot sent audio before ready")
-        if len(message) < HEADER.size:
-            raise BotViolation(f"the bot sent a binary message of {len(message)} bytes: it has {HEADER.size} of header, then samples")
-        turn, _, _ = HEADER.unpack_from(message)
-        pcm = L16.decode(message[HEADER.size :])
-        if self._is_over or not self._is_present(turn) or self.call.is_held:
+        turn, pcm = read_audio(message, ready)
+        if ready is None or self._is_over or not self._is_present(turn) or self.call.is_held:
             return
         rate_hz = ready.say_rate_hz or ready.rate_hz
         self._say(pcm, rate_hz)
@@ -227,11 +208,9 @@ class BellframeBot(Bot):
             self._send((encode(wire.QueueLow(queued_ms)),))
 
     def receive_text(self, message: bytes) -> None:
-        told = read(wire.decode_from_bot, message, "Bellframe's wire")
+        told = read_text(message, self._ready)
         if isinstance(told, wire.Ready):
             self._begin_with(told)
-        elif self._ready is None:
-            raise BotViolation("the bot's first message is not ready")
         elif not self._is_over:
             self._obey(told)
 

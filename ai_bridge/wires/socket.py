@@ -174,6 +174,10 @@ class Socket(WSListener):
             self._transport.send_close(code, reason.encode()[:LONGEST_REASON].decode(errors="ignore").encode())
             asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._transport.disconnect, False)
 
+    def drop(self) -> None:
+        """Break the connection, without a goodbye."""
+        self._transport.disconnect(False)
+
     def fail(self, failure: Exception) -> None:
         """End the connection for what the bot did, or did not. A PeerViolation's text is told to the bot as well."""
         self._failure = self._failure or failure

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ai_bridge.wires import conformance
+from ai_bridge.wires.conformance import Asked
 from control_plane.messages import HangUp
 from shm.layout import SPEECH_FLAG
 from tests.ai_bridge.line import tone
@@ -71,3 +73,10 @@ def test_it_says_back_what_the_caller_said_and_can_be_interrupted(tmp_path):
 
     with running("echo.py", BOT_SECRET="s3cret") as url:
         asyncio.run(scenario(url))
+
+
+def test_it_passes_the_test_that_is_there_for_all_bots(capsys):
+    with running("echo.py", BOT_SECRET="s3cret") as url:
+        assert conformance.main([url, "--secret", "s3cret"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("pass")] == [f"not seen  {Asked.FULL.value}"]
