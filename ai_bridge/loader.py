@@ -5,6 +5,7 @@ import sys
 
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
+from ai_bridge.models import MODELS
 from ai_bridge.wires.bot import bot_at
 from control_plane.errors import ConfigurationError
 
@@ -12,13 +13,17 @@ AgentClass = type[Agent] | type[BatchAgent]
 
 
 def load(reference: str) -> AgentClass:
-    """The class that "echo", "MODULE:CLASS", or a bot's address such as "twilio+wss://bot.example/media" stands for.
+    """The class that "echo", "MODULE:CLASS", or an address such as "twilio+wss://bot.example/media" stands for.
 
     Raises ConfigurationError saying what was looked for, where, and what to change; the cause is chained if the
     module itself raised.
     """
     if "://" in reference:
-        return bot_at(reference)
+        if reference.partition("+")[0] not in MODELS:
+            return bot_at(reference)
+        from ai_bridge.models.agent import model_at  # brings an HTTP client, which nothing else here wants
+
+        return model_at(reference)
     path = BUILT_IN.get(reference, reference)
     module_name, colon, class_name = path.partition(":")
     if not colon or not module_name or not class_name:

@@ -18,12 +18,13 @@ from collections.abc import Callable
 
 import zmq
 
-from ai_bridge import loader
+from ai_bridge import loader, models
 from ai_bridge.bridge import Bridge
 from ai_bridge.parent import SIGN_S, Parent
 from ai_bridge.warm_up import warm_up
 from control_plane import config, logs
 from control_plane.channel import Channel
+from control_plane.credentials import Credentials
 from control_plane.errors import BellframeError, Exhausted
 from shm import handover
 from shm.layout import Rings
@@ -102,6 +103,7 @@ def live(settings: config.Config, index: int, give_sign: Callable[[], None]) -> 
     except (BellframeError, ValueError) as failure:
         log.error("%s", failure)
         return 1
+    models.credentials = Credentials(settings.keys)
     if not load_routes(settings):
         return 1
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -11,12 +11,13 @@ import tomllib
 
 import msgspec
 
+from control_plane import credentials
 from control_plane.errors import ConfigurationError
 from control_plane.formats import check_names
 from control_plane.http_config import Http, Records, check_http
 from control_plane.listen_config import check_listen
 from control_plane.listen_config import parse_address as parse_address
-from control_plane.secret import decode_hook, reveal_hook
+from control_plane.secret import Secret, decode_hook, reveal_hook
 from control_plane.srtp_suites import POLICIES
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
 
@@ -118,7 +119,7 @@ class Bridge(Section):
 
 class Route(Section):
     agent: str
-    """echo, menu, MODULE:CLASS, or a bot's address such as twilio+wss://bot.example/media (docs/wires.md)."""
+    """echo, menu, MODULE:CLASS, a bot's address such as twilio+wss://bot.example/media (docs/wires.md), or a model's (docs/models.md)."""
     to: str = "*"
     """The number called, as a pattern: "+4930*". The first route that fits is taken."""
     caller: str = "*"
@@ -135,6 +136,8 @@ class Config(Section):
     http: Http = Http()
     records: Records = Records()
     routes: tuple[Route, ...] = ()
+    keys: dict[str, Secret] = {}
+    """API keys of models, by the name that routes call them. A file of that name among the service's credentials will do as well."""
     trunks: tuple[Trunk, ...] = ()
     users: tuple[User, ...] = ()
     runtime_directory: str = ""
@@ -226,6 +229,8 @@ def check(config: Config) -> Config:
     check_sources(config.sip.allow, "sip.allow")
     check_trunks(config.trunks, config.users)
     check_digest(config)
+    for name in config.keys:
+        credentials.check_name(name, "keys")
     check_routes(config)
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_names(config.media.formats, "media.formats")

@@ -163,6 +163,8 @@ class StartAgent(Message):
     resumed: bool = False
     trunk: str = ""
     """Which trunk the call came or goes through; empty: none."""
+    format: str = ""
+    """The line's codec, a name of control_plane/formats.py; empty: not agreed yet."""
 
 
 class StopAgent(Message):

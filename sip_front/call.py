@@ -247,6 +247,7 @@ def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
             arguments=call.arguments,
             resumed=resumed,
             trunk=call.trunk,
+            format=call.media.format,
         ),
         now_ns,
     )

@@ -6,16 +6,19 @@ waits `backlog_ms`, its socket's memory is bounded, and so is what it may say ah
 """
 
 import asyncio
+import contextlib
 import datetime
 import functools
 import importlib
 import logging
 import urllib.parse
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ai_bridge.agent import Agent
 from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
+from ai_bridge.models import MODELS
 from ai_bridge.resample import Resampler
 from ai_bridge.speech import SpeechStream
 from ai_bridge.wires import WIRES, options
@@ -40,6 +43,8 @@ class Bot(Agent):
 
     wire_class: ClassVar[type[Wire]]
     url: ClassVar[str]
+    title: ClassVar[str] = "bot"
+    """What the far end of the connection is called in logs."""
 
     def on_start(self, call: Call) -> None:
         self._options, parameters = options.read(call.arguments)
@@ -47,7 +52,7 @@ class Bot(Agent):
             parameters = {**parameters, "resumed": "true"}
         parameters = {**call.headers, **parameters}
         self._about = About(call.call_id, call.caller, call.callee, call.direction, parameters, self._options, self.url, utc_now)
-        self._wire = self.wire_class(self._about)
+        self._wire = self._new_wire()
         self._wire.headers(), self._options.headers()  # a secret that cannot be read is told before anything else
         self._resampler: Resampler | None = None
         self._socket: Socket | None = None
@@ -63,6 +68,10 @@ class Bot(Agent):
         self._was_ignored = False
         call.spawn(self._serve())
 
+    def _new_wire(self) -> Wire:
+        """For each connection."""
+        return self.wire_class(self._about)
+
     # ---- the connection ---------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
@@ -71,7 +80,7 @@ class Bot(Agent):
             while True:
                 try:
                     await self._converse()
-                    await self._finish("the bot closed the connection")
+                    await self._finish(f"the {self.title} closed the connection")
                     return
                 except (Unreachable, Broken, BotViolation) as failure:
                     if isinstance(failure, BotViolation) or not self._may_retry():  # a violation would come again
@@ -86,13 +95,17 @@ class Bot(Agent):
     def _may_retry(self) -> bool:
         return self._retries < self._options.retries
 
+    async def _address(self) -> str:
+        """Where to dial."""
+        return self.url
+
     async def _converse(self) -> None:
         """One connection, from dialling to its end."""
-        self._wire = wire = self.wire_class(self._about)
+        self._wire = wire = self._new_wire()
         given = self._options
         bot = await Socket.dial(
             self,
-            self.url,
+            await self._address(),
             {**given.headers(), **wire.headers()},
             wire.subprotocol,
             given.connect_seconds,
@@ -132,13 +145,14 @@ class Bot(Agent):
     async def _finish(self, cause: str) -> None:
         """Let the caller hear what was said, and end the call."""
         self._is_finishing = True
-        self._end_stream()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                await self.call.drained()
-        except TimeoutError:
-            pass
+                await self._last_words()
         self.call.hang_up(cause)
+
+    async def _last_words(self) -> None:
+        self._end_stream()
+        await self.call.drained()
 
     def _give_up(self, why: str) -> None:
         call, fallback = self.call, self._options.fallback
@@ -321,10 +335,19 @@ def utc_now() -> datetime.datetime:
 @functools.cache
 def bot_at(reference: str) -> type[Bot]:
     """The agent class for a bot such as "twilio+wss://bot.example/media". Raises ConfigurationError."""
+    name, url = address_of(reference, (*WIRES, *MODELS))
+    module_name, _, class_name = WIRES[name].partition(":")
+    wire_class = getattr(importlib.import_module(module_name), class_name)
+    home, _, kind = wire_class.bot_class.partition(":")
+    return type(f"{class_name}Bot", (getattr(importlib.import_module(home), kind),), {"wire_class": wire_class, "url": url})
+
+
+def address_of(reference: str, known: Sequence[str]) -> tuple[str, str]:
+    """Name and URL of NAME+wss://HOST/PATH. Raises ConfigurationError."""
     scheme, _, _ = reference.partition("://")
     name, _, transport = scheme.partition("+")
-    if name not in WIRES:
-        raise ConfigurationError(f'agent "{without_secrets(reference)}": there is no wire "{name}"; there are {", ".join(WIRES)}')
+    if name not in known:
+        raise ConfigurationError(f'agent "{without_secrets(reference)}": there is no wire "{name}"; there are {", ".join(known)}')
     if transport not in ("ws", "wss"):
         raise ConfigurationError(f'agent "{without_secrets(reference)}": "{transport}" is not ws or wss')
     url = reference.removeprefix(f"{name}+")
@@ -339,7 +362,4 @@ def bot_at(reference: str) -> type[Bot]:
         raise ConfigurationError(f'agent "{without_secrets(reference)}": {why}')
     if not is_good:
         raise ConfigurationError(f'agent "{without_secrets(reference)}": this is not an address such as {name}+{transport}://bot.example/media')
-    module_name, _, class_name = WIRES[name].partition(":")
-    wire_class = getattr(importlib.import_module(module_name), class_name)
-    home, _, kind = wire_class.bot_class.partition(":")
-    return type(f"{class_name}Bot", (getattr(importlib.import_module(home), kind),), {"wire_class": wire_class, "url": url})
+    return name, url

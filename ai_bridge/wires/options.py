@@ -41,15 +41,16 @@ class Options(msgspec.Struct, frozen=True):
 
     def signing_secret(self) -> bytes:
         """Empty: nothing is signed. Raises ConfigurationError for a file that cannot be read."""
-        return _secret("secret_file", self.secret, self.secret_file)
+        return secret("secret_file", self.secret, self.secret_file)
 
     def headers(self) -> dict[str, str]:
         """Of the upgrade request. Raises ConfigurationError for a file that cannot be read."""
-        value = _secret("authorization_file", self.authorization, self.authorization_file)
+        value = secret("authorization_file", self.authorization, self.authorization_file)
         return {"Authorization": value.decode("latin-1")} if value else {}
 
 
-def _secret(setting: str, value: str, file: str) -> bytes:
+def secret(setting: str, value: str, file: str) -> bytes:
+    """The value, or what the file holds. Raises ConfigurationError."""
     if value or not file:
         return value.encode()
     path = pathlib.Path(file)

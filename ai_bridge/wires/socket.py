@@ -7,7 +7,7 @@ import logging
 import socket
 import ssl
 import urllib.parse
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, WSUpgradeResponse
@@ -29,6 +29,9 @@ quiet.setLevel(logging.CRITICAL)
 
 class Receiver(Protocol):
     """Who gets what the bot sends. What it raises ends the connection, and comes out of `closed`."""
+
+    title: ClassVar[str]
+    """What the far end is called in what is raised."""
 
     def connected(self, socket: "Socket") -> None:
         """The connection is up: called before anything that the bot sends."""
@@ -81,7 +84,7 @@ class Socket(WSListener):
 
         def make(request: WSUpgradeRequest, response: WSUpgradeResponse) -> Socket:
             if subprotocol and response.headers.get("Sec-WebSocket-Protocol") != subprotocol:
-                raise Unreachable(f'the bot at {where} does not speak the subprotocol "{subprotocol}" of its wire')
+                raise Unreachable(f'the {receiver.title} at {where} does not speak the subprotocol "{subprotocol}" of its wire')
             return cls(receiver)
 
         try:
@@ -100,9 +103,9 @@ class Socket(WSListener):
                     auto_ping_reply_timeout=silent_s,
                 )
         except TimeoutError:
-            raise Unreachable(f"the bot at {where} did not accept the connection within {connect_s:g} s") from None
+            raise Unreachable(f"the {receiver.title} at {where} did not accept the connection within {connect_s:g} s") from None
         except (OSError, picows.WSError, ValueError) as failure:
-            raise Unreachable(f"the bot at {where} cannot be reached: {failure or type(failure).__name__}") from None
+            raise Unreachable(f"the {receiver.title} at {where} cannot be reached: {failure or type(failure).__name__}") from None
         assert isinstance(made, Socket)
         return made
 
@@ -137,11 +140,11 @@ class Socket(WSListener):
             self._deliver(kind, frame.get_payload_as_bytes())
             return
         if (kind is WSMsgType.CONTINUATION) == (self._parts_type is None):
-            raise Broken("the bot began a message within a message, or continued one that it had not begun")
+            raise Broken(f"the {self._receiver.title} began a message within a message, or continued one that it had not begun")
         self._parts_type = self._parts_type or kind
         self._parts += frame.get_payload_as_memoryview()
         if len(self._parts) > MAX_MESSAGE_BYTES:
-            raise Broken(f"the bot sent a message of more than {MAX_MESSAGE_BYTES} bytes: send it in smaller pieces")
+            raise Broken(f"the {self._receiver.title} sent a message of more than {MAX_MESSAGE_BYTES} bytes: send it in smaller pieces")
         if frame.fin:
             whole, kind = bytes(self._parts), self._parts_type
             self._parts, self._parts_type = bytearray(), None
@@ -189,7 +192,7 @@ class Socket(WSListener):
         try:
             await transport.wait_disconnected()
         except picows.WSProtocolError as failure:
-            raise Broken(f"the bot broke the WebSocket protocol: {failure.args[-1]}") from None
+            raise Broken(f"the {self._receiver.title} broke the WebSocket protocol: {failure.args[-1]}") from None
         except Exception as failure:
             raise Broken(f"the connection failed: {failure}") from failure
         finally:
@@ -198,9 +201,9 @@ class Socket(WSListener):
             raise self._failure
         handshake = transport.close_handshake
         if handshake is None:
-            raise Broken("the bot's connection broke without a goodbye: it died, or something between closed it")
+            raise Broken(f"the {self._receiver.title}'s connection broke without a goodbye: it died, or something between closed it")
         if handshake.recv is None:
-            raise Broken("the bot did not answer a ping in time: it is stuck, or the network is")
+            raise Broken(f"the {self._receiver.title} did not answer a ping in time: it is stuck, or the network is")
         code, reason = int(handshake.recv.code.value), str(handshake.recv.reason or "")
         if code not in (WSCloseCode.NO_INFO.value, WSCloseCode.OK.value, WSCloseCode.GOING_AWAY.value):
-            raise Broken(f"the bot closed the connection with code {code}{': ' + reason[:120] if reason else ''}")
+            raise Broken(f"the {self._receiver.title} closed the connection with code {code}{': ' + reason[:120] if reason else ''}")
