@@ -13,7 +13,7 @@ PACKAGES := sip_front media_workers ai_bridge shm control_plane
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # program:Debian package, for the tests with programs that nobody here wrote
-PEERS := sipp:sip-tester kamailio:kamailio baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 systemd-analyze:systemd
+PEERS := sipp:sip-tester kamailio:kamailio baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 systemd-analyze:systemd chromium:chromium
 
 ifeq ($(CI),true)
 export BELLFRAME_REQUIRE_PEERS := 1

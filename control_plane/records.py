@@ -21,7 +21,7 @@ CREATE TABLE calls (
     direction TEXT, trunk TEXT, caller TEXT, callee TEXT, agent TEXT,
     outcome TEXT, status INTEGER, cause TEXT,
     format TEXT, worker INTEGER, remote TEXT, sip_call_id TEXT,
-    packets_received INTEGER, packets_sent INTEGER, lost INTEGER, late INTEGER, concealed_frames INTEGER, jitter_ms REAL,
+    packets_received INTEGER, packets_sent INTEGER, lost INTEGER, late INTEGER, concealed_frames INTEGER, jitter_ms REAL, mos REAL,
     facts TEXT NOT NULL,
     PRIMARY KEY (call_id, started_at)
 ) WITHOUT ROWID;
@@ -31,7 +31,7 @@ COLUMNS = (
     "call_id", "started_at", "rang_at", "answered_at", "ended_at", "post_dial_s", "setup_s", "talk_s",
     "direction", "trunk", "caller", "callee", "agent", "outcome",
     "status", "cause", "format", "worker", "remote", "sip_call_id",
-    "packets_received", "packets_sent", "lost", "late", "concealed_frames", "jitter_ms", "facts",
+    "packets_received", "packets_sent", "lost", "late", "concealed_frames", "jitter_ms", "mos", "facts",
 )  # fmt: skip
 INSERT = f"INSERT OR IGNORE INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
@@ -81,6 +81,7 @@ def row_of(call: CallFacts) -> tuple[object, ...]:
         call.status, call.cause, call.format, call.worker, call.remote, call.sip_call_id,
         *(counted.get(name) for name in ("packets_received", "packets_sent", "lost", "late", "concealed_frames")),
         counted["jitter_us"] / 1000 if "jitter_us" in counted else None,
+        counted["mos_mean_x100"] / 100 if counted.get("mos_mean_x100") else None,
         msgspec.json.encode(call).decode(),
     )  # fmt: skip
 

@@ -40,6 +40,8 @@ class FrontFigures:
         if facts.answered_at:
             self._count(facts, "setup_seconds", facts.answered_at - facts.started_at)
             self._count(facts, "duration_seconds", facts.ended_at - facts.answered_at)
+        if facts.counters.get("mos_mean_x100"):
+            self._count(facts, "mos", facts.counters["mos_mean_x100"] / 100)
         received, lost = facts.counters.get("packets_received", 0), facts.counters.get("lost", 0)
         if received:
             self._count(facts, "loss_ratio", lost / (received + lost))

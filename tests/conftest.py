@@ -16,6 +16,7 @@ PEERS = {
     "ip": "iproute2",
     "openssl": "openssl",
     "tmux": "tmux",
+    "chromium": "chromium",
     "systemd-analyze": "systemd",
 }
 

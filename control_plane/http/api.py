@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, events, health, metrics, twilio
+from control_plane.http import calls, events, health, metrics, page, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts, Traced
@@ -45,6 +45,7 @@ OPERATIONS = (
     Operation("GET",    "/v1/events",      events.stream,     200,    media_type="text/event-stream"),
     Operation("GET",    "/healthz",        health.check,      200,    None,                health.Health),
     Operation("GET",    "/metrics",        metrics.scrape,    200,    media_type="text/plain"),
+    Operation("GET",    "/",               page.show,         200,    media_type="text/html"),
     Operation("GET",    "/openapi.json",   describe),
     Operation("POST",   twilio.PATH,       twilio.update,     200,    None,                twilio.CallResource),
     Operation("GET",    twilio.PATH,       twilio.show,       200,    None,                twilio.CallResource),

@@ -7,17 +7,17 @@ from aiohttp import web
 
 from control_plane.client import plain
 from control_plane.http.problem import Refusal
-from control_plane.http.services import SERVICES
+from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallChanged, Calls, Failed, GetCall, GetCalls, Message, Noted, SipTraced, Watch
 
 MAX_STREAMS = 32
 """The front has room for 64 who watch."""
-WATCH_S, SILENT_S, WRITE_LIMIT_S = 5.0, 15.0, 10.0
+WATCH_S, SILENT_S, WRITE_LIMIT_S, LEVELS_S = 5.0, 15.0, 10.0, 0.25
 KINDS: dict[type[Message], str] = {SipTraced: "sip", Noted: "note"}
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Live: call (its facts), sip (a message), note. ?call_id= for one call; ?what=calls for its facts only."""
+    """Live: call (its facts), sip (a message), note. ?call_id= for one call, then also ?levels=true; ?what=calls for facts only."""
     services = request.app[SERVICES]
     what = request.query.get("what", "all")
     if what not in ("all", "calls"):
@@ -36,8 +36,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
         line.send(watch)
         line.send(GetCall(call_id) if call_id else GetCalls())
         again, silent = loop.time() + WATCH_S, loop.time() + SILENT_S
+        has_levels = bool(call_id) and request.query.get("levels") == "true"
+        pause_s = LEVELS_S if has_levels else WATCH_S
         while True:
-            texts = [text for message in await line.receive(again - loop.time()) for text in as_events(message)]
+            messages = await line.receive(min(pause_s, max(0.0, again - loop.time())))
+            texts = [text for message in messages for text in as_events(message)]
+            if has_levels and not messages:
+                texts += as_levels(services, call_id)
             if texts or loop.time() >= silent:
                 async with asyncio.timeout(WRITE_LIMIT_S):  # who does not read is left
                     await response.write(b"".join(texts) or b": still here\n\n")
@@ -50,6 +55,11 @@ async def stream(request: web.Request) -> web.StreamResponse:
     finally:
         services.streams -= 1
         line.close()
+
+
+def as_levels(services: Services, call_id: str) -> list[bytes]:
+    levels = services.media.levels(call_id)
+    return [as_event("levels", levels)] if levels else []
 
 
 def as_events(message: Message) -> list[bytes]:

@@ -22,11 +22,15 @@ LOOK_S = 1.0
 AWAY_NS = 3_000_000_000
 """No heartbeat of any worker for so long: the keeper was replaced, and its successor has other counters."""
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
+LOW_QUANTILES = (0.0, 0.01, 0.1, 0.5)
 
 
 class OpenCalls(NamedTuple):
     """Of the calls that are open now, one value each."""
 
+    mos: npt.NDArray[np.float64]
+    """Of those that have been measured; as round_trip_s."""
+    round_trip_s: npt.NDArray[np.float64]
     jitter_s: npt.NDArray[np.float64]
     loss_ratio: npt.NDArray[np.float64]
     late_ratio: npt.NDArray[np.float64]
@@ -78,12 +82,31 @@ class Media:
         self.totals += np.maximum(0, counters - np.where(is_same, self.known, 0)).sum(axis=0)
         self.known_generations, self.known = generations, counters
 
+    def levels(self, call_id: str) -> dict[str, float] | None:
+        """How loud both sides are now, and what is wrong with the sound. None: no such call is open."""
+        from shm.counters import CALL_COLUMN as COLUMN
+
+        if self.views is None or not call_id:
+            return None
+        rows = np.flatnonzero(self.views.calls["call_id"] == call_id.encode()[:40])
+        if not rows.size:
+            return None
+        counters = self.views.calls["counters"][rows[0]]
+        return {
+            "rx_dbov": int(counters[COLUMN["level_rx_dbov"]]),
+            "tx_dbov": int(counters[COLUMN["level_tx_dbov"]]),
+            "jitter_ms": int(counters[COLUMN["jitter_us"]]) / 1000,
+            **{name: int(counters[COLUMN[name]]) for name in ("packets_received", "lost", "late", "concealed_frames")},
+        }
+
     def open_calls(self) -> OpenCalls:
         from shm.counters import CALL_COLUMN as COLUMN
 
         if self.views is None:
-            return OpenCalls(*[np.zeros(0)] * 3)
+            return OpenCalls(*[np.zeros(0)] * len(OpenCalls._fields))
         rows = self.views.calls[self.views.calls["call_id"] != b""]["counters"]
         received, lost, late = (rows[:, COLUMN[name]] for name in ("packets_received", "lost", "late"))
         expected = np.maximum(1, received + lost)
-        return OpenCalls(rows[:, COLUMN["jitter_us"]] / 1e6, lost / expected, late / expected)
+        mos, round_trip_us = (rows[:, COLUMN[name]] for name in ("mos_x100", "rtt_us"))
+        measured = mos[mos > 0] / 100, round_trip_us[round_trip_us > 0] / 1e6
+        return OpenCalls(*measured, rows[:, COLUMN["jitter_us"]] / 1e6, lost / expected, late / expected)

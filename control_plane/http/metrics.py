@@ -9,7 +9,7 @@ from aiohttp import web
 
 from control_plane.http.exposition import CONTENT_TYPE, Family, Histogram, Kind, Labels, Sample, encode
 from control_plane.http.link import FrontAway, Link
-from control_plane.http.media import QUANTILES, Media
+from control_plane.http.media import LOW_QUANTILES, QUANTILES, Media
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import BOUNDS, Counted, Figures, GetFigures, GetStatus, Message, Status
 
@@ -24,6 +24,7 @@ DISTRIBUTION_HELP = {
     "setup_seconds": "from the INVITE to the answer, of calls that were answered",
     "duration_seconds": "from the answer to the end",
     "loss_ratio": "part of the caller's packets that never came, of each call at its end",
+    "mos": "how good the agent heard the caller, over each call: 1 to 4.5 (E-model)",
     "jitter_seconds": "interarrival jitter of each call at its end",
 }
 
@@ -135,12 +136,17 @@ def media_families(media: Media) -> list[Family]:
     ]
     opened = media.open_calls()
     for name, text, of_calls in (
+        ("mos", "how good the agent hears the caller, 1 to 4.5 (E-model), of the open calls; low quantiles are the bad ones", opened.mos),
+        ("round_trip_seconds", "to the far end and back, by RTCP, of the open calls", opened.round_trip_s),
         ("jitter_seconds", "interarrival jitter of the open calls", opened.jitter_s),
         ("loss_ratio", "part of the packets that never came, of the open calls", opened.loss_ratio),
         ("late_ratio", "part of the packets that came after their gap had been concealed, of the open calls", opened.late_ratio),
     ):
-        at_quantiles = np.quantile(of_calls, QUANTILES).tolist() if of_calls.size else [0.0] * len(QUANTILES)
-        rows = [Sample(value, (("quantile", str(q)),)) for q, value in zip(QUANTILES, at_quantiles, strict=True)]
+        if not of_calls.size:
+            continue
+        quantiles = LOW_QUANTILES if name == "mos" else QUANTILES
+        at_quantiles = np.quantile(of_calls, quantiles).tolist()
+        rows = [Sample(value, (("quantile", f"{q:g}"),)) for q, value in zip(quantiles, at_quantiles, strict=True)]
         found.append(Family(f"{PREFIX}open_calls_{name}", "gauge", text, rows))
     return found
 

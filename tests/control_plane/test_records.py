@@ -15,7 +15,7 @@ from control_plane.messages import CallFacts
 CALL = CallFacts(
     "c-1", "ended", "outbound", "+491", "+492", "menu", 1000.0, 12.0, format="PCMU", worker=1, trunk="carrier", cause="the far end hung up",
     outcome="answered", status=200, rang_at=1001.0, answered_at=1003.0, ended_at=1012.0,
-    counters={"packets_received": 450, "lost": 2, "jitter_us": 1_500},
+    counters={"packets_received": 450, "lost": 2, "jitter_us": 1_500, "mos_mean_x100": 420},
 )  # fmt: skip
 
 
@@ -35,9 +35,9 @@ def calls(count: int) -> list[CallFacts]:
 
 def test_a_call_is_a_row_that_sql_can_ask(database: sqlite3.Connection, path: pathlib.Path) -> None:
     records.insert(database, [CALL])
-    columns = "outcome, status, post_dial_s, setup_s, talk_s, trunk, lost, jitter_ms, late, cause"
+    columns = "outcome, status, post_dial_s, setup_s, talk_s, trunk, lost, jitter_ms, mos, late, cause"
     (row,) = database.execute(f"SELECT {columns} FROM calls")
-    assert row == ("answered", 200, 1.0, 3.0, 9.0, "carrier", 2, 1.5, None, "the far end hung up")
+    assert row == ("answered", 200, 1.0, 3.0, 9.0, "carrier", 2, 1.5, 4.2, None, "the far end hung up")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600, "who called whom is for us alone"
 
 

@@ -36,14 +36,14 @@ def test_calls_are_counted_by_state_and_by_how_they_ended(machine: Machine, phon
     (call_id,) = machine.front.calls
     machine.silent.add(b"worker-0")
     phone.request("BYE")
-    machine.tell(b"worker-0", MediaClosed(call_id, {"packets_received": 98, "lost": 2, "jitter_us": 3_000}))
+    machine.tell(b"worker-0", MediaClosed(call_id, {"packets_received": 98, "lost": 2, "jitter_us": 3_000, "mos_mean_x100": 405}))
     found = figures(machine)
     assert (found.live, found.setups) == ((), (Counted("inbound", "", "200", 1),))
     assert found.outcomes == (Counted("inbound", "", "answered", 1),)
     talked = distribution(found, "duration_seconds")
     assert 7 <= talked.sum < 8 and talked.counts[BOUNDS["duration_seconds"].index(10)] == sum(talked.counts) == 1
     assert distribution(found, "loss_ratio").counts[BOUNDS["loss_ratio"].index(0.02)] == 1, "a bound holds what equals it"
-    assert distribution(found, "jitter_seconds").sum == 0.003
+    assert distribution(found, "jitter_seconds").sum == 0.003 and distribution(found, "mos").sum == 4.05
 
 
 def test_who_is_turned_away_is_counted_by_status(machine: Machine, phone: Phone) -> None:

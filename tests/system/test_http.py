@@ -116,6 +116,9 @@ def test_a_call_out_to_ourselves_is_one_call_whose_steps_are_posted(api: Api) ->
     wait_for("it is up", is_up)
     assert {call["direction"] for call in api("GET", "/v1/calls")[1]["calls"]} == {"inbound", "outbound"}
     assert len(api("GET", "/v1/calls")[1]["calls"]) == 2
+    assert api("POST", f"/v1/calls/{call_id}/hold")[0] == 202
+    assert api("POST", f"/v1/calls/{call_id}/resume")[0] == 202
+    assert api("POST", f"/v1/calls/{call_id}/dtmf", {"keys": "12#"})[0] == 202
     assert api("DELETE", f"/v1/calls/{call_id}")[0] == 204
     assert api.ended(call_id)["outcome"] == "answered"
     found = []

@@ -10,6 +10,7 @@ import pytest
 from control_plane.http import events
 from control_plane.http.events import as_events
 from control_plane.messages import CallChanged, Calls, Done, Failed, GetCall, GetCalls, Message, Noted, SipTraced, Watch
+from shm.counters import CALL_COLUMN, counters_bytes, counters_format
 from tests.control_plane.http.front import CALL, Front, running
 from tests.control_plane.test_client import Exchange
 
@@ -68,6 +69,26 @@ def test_streams_are_bounded_and_say_what_they_take(tmp_path: pathlib.Path, fron
             return [first.status, second.status, wrong.status]
 
     assert asyncio.run(run()) == [200, 503, 400]
+
+
+def test_the_loudness_of_one_call_comes_with_its_events(tmp_path: pathlib.Path, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LEVELS_S", 0.01)
+
+    async def run() -> list[float]:
+        async with running(tmp_path) as (client, services):
+            views = counters_format(bytearray(counters_bytes(1, 2)), 1, 2)
+            views.calls[1]["call_id"], views.calls[1]["counters"][CALL_COLUMN["level_rx_dbov"]] = b"c-1", -17
+            services.media.adopt(views)
+            found: list[float] = []
+            response = await client.get("/v1/events?call_id=c-1&levels=true")
+            while len(found) < 2:
+                event = (await response.content.readuntil(b"\n\n")).decode()
+                if event.startswith("event: levels"):
+                    found.append(json.loads(event.partition("data: ")[2])["rx_dbov"])
+            response.close()
+            return found
+
+    assert asyncio.run(run()) == [-17, -17]
 
 
 def test_what_is_an_event() -> None:

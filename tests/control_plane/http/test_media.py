@@ -80,3 +80,11 @@ def test_open_calls_are_those_with_a_name(views: Counters, media: Media) -> None
     assert np.allclose(opened.loss_ratio, [0.1, 0]) and np.allclose(opened.jitter_s, [0.002, 0])
     views.calls[1]["call_id"] = b""
     assert media.open_calls().loss_ratio.size == 1
+
+
+def test_how_loud_one_call_is(views: Counters, media: Media) -> None:
+    begin(views, 5, 9)
+    views.calls[5]["counters"][[CALL_COLUMN["level_rx_dbov"], CALL_COLUMN["level_tx_dbov"], LOST, RECEIVED]] = -20, -33, 1, 99
+    found = media.levels("call-9")
+    assert found is not None and (found["rx_dbov"], found["tx_dbov"], found["lost"], found["packets_received"]) == (-20, -33, 1, 99)
+    assert media.levels("none") is None and media.levels("") is None

@@ -34,6 +34,7 @@ def make_views() -> Counters:
     views.workers[1, WORKER["lateness_ns"]], views.lateness[1, [0, 3, 31]] = 2_000_000_000, (7, 2, 1)
     views.calls[0]["call_id"], views.calls[0]["generation"] = b"c", 1
     views.calls[0]["counters"][[CALL_COLUMN["lost"], CALL_COLUMN["packets_received"]]] = 10, 90
+    views.calls[0]["counters"][[CALL_COLUMN["mos_x100"], CALL_COLUMN["rtt_us"]]] = 412, 31_000
     return views
 
 
@@ -94,7 +95,9 @@ def test_every_part_is_there_with_its_values(tmp_path: pathlib.Path, counting: o
         'bellframe_worker_lateness_seconds_count{worker="1"}': 10,
         'bellframe_worker_lateness_seconds_sum{worker="1"}': 2,
         "bellframe_media_lost_total": 10,
-        'bellframe_open_calls_loss_ratio{quantile="1.0"}': 0.1,
+        'bellframe_open_calls_loss_ratio{quantile="1"}': 0.1,
+        'bellframe_open_calls_mos{quantile="0.1"}': 4.12,
+        'bellframe_open_calls_round_trip_seconds{quantile="0.5"}': 0.031,
         'bellframe_peer_up{role="worker",index="0"}': 1,
         'bellframe_capacity_calls{index="0"}': 1000,
         'bellframe_http_requests_total{method="GET",status="404"}': 1,
