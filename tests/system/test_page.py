@@ -42,7 +42,7 @@ def test_a_call_is_seen_heard_and_hung_up(paged: Server, port: int, tmp_path: pa
             assert ladder.index("INVITE") < ladder.index("200 OK (INVITE)") < ladder.index("ACK")
             await page.wait_for("levels.length > 8 && levels.at(-1).rx_dbov > -30 && levels.at(-1).tx_dbov > -30")
             assert "% lost" in await page.evaluate("document.getElementById('quality').textContent")
-            assert await page.wait_for("document.getElementById('state').textContent") == "accepts calls"
+            await page.wait_for("document.getElementById('state').textContent === 'accepts calls'")
             await page.evaluate("document.querySelector('.message').click()")
             assert "INVITE sip:echo@" in await page.evaluate("document.querySelector('#ladder pre').innerText")
             (pictures / "page.png").write_bytes(await page.picture())
