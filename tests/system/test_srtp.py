@@ -18,6 +18,8 @@ from tests.system.test_two_way_audio import check_tone
 
 pytestmark = pytest.mark.peer
 CALLED_HZ = 1_000
+OPENERS = 2
+"""baresip opens the way for RTCP with a packet in the clear (APP), which must be refused, once or twice before it has its keys."""
 
 
 @pytest.fixture(scope="module", name="servers")
@@ -41,9 +43,11 @@ def test_a_protected_call_is_heard_both_ways_and_by_nobody_else(
         check_tone(phone.recording(side), PITCH_HZ)
     server.wait_until_quiet()
     counters = json.loads(server.command("call", "show", call_id, "--json").stdout)["counters"]
-    assert counters["packets_received"] > 100 and counters["srtp_auth_failed"] == counters["srtp_replayed"] == 0
+    assert counters["packets_received"] > 100 and counters["srtp_replayed"] == 0
+    assert counters["srtp_auth_failed"] <= OPENERS
     assert set(counters) == set(CALL_COLUMN)
-    sent = [bytes.fromhex(row[0]) for row in tshark.fields(capture, server.sip_port, "udp.length > 100", "udp.payload")]
+    rows = tshark.fields(capture, server.sip_port, "udp.length > 100", "udp.payload")
+    sent = [packet for row in rows if not 192 <= (packet := bytes.fromhex(row[0]))[1] <= 223]  # not RTCP (RFC 5761 4)
     assert len(sent) > 200
     for direction in {packet[8:12] for packet in sent}:
         pcm = np.concatenate([g711.decode(0, packet[12:172]) for packet in sent if packet[8:12] == direction][20:80])
