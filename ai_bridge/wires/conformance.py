@@ -12,6 +12,7 @@ import asyncio
 import enum
 import sys
 import time
+from typing import ClassVar
 
 import numpy as np
 
@@ -74,6 +75,8 @@ class Verdicts:
 
 class Caller:
     """The other side of a bot: one call, on one connection after the other, with a queue that is played in real time."""
+
+    title: ClassVar[str] = "bot"
 
     def __init__(self, url: str, secret: str, arguments: dict[str, str], verdicts: Verdicts) -> None:
         self.url, self.secret, self.arguments, self.verdicts = url, secret.encode(), arguments, verdicts
