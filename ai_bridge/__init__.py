@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from ai_bridge.awaited import Mark, Utterance
     from ai_bridge.call import Call
     from ai_bridge.frame import Frame
+    from ai_bridge.quality import Quality
     from ai_bridge.resample import Resampler
     from ai_bridge.speech import SpeechStream
 
-__all__ = ["Agent", "BatchAgent", "Call", "Frame", "Mark", "Resampler", "SpeechStream", "Utterance"]
+__all__ = ["Agent", "BatchAgent", "Call", "Frame", "Mark", "Quality", "Resampler", "SpeechStream", "Utterance"]
 HOMES = {
     "Agent": "agent",
     "BatchAgent": "agent",
     "Call": "call",
     "Frame": "frame",
     "Mark": "awaited",
+    "Quality": "quality",
     "Resampler": "resample",
     "SpeechStream": "speech",
     "Utterance": "awaited",

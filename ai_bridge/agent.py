@@ -9,6 +9,7 @@ from ai_bridge.awaited import Utterance
 from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.kernels import say_batch
+from ai_bridge.quality import Quality
 from shm.layout import Rings
 
 
@@ -60,6 +61,9 @@ class Agent:
 
     def on_hold(self, is_held: bool) -> Answer:
         """The far end put us on hold, or took us back. While it lasts nothing that is said is sent: it waits."""
+
+    def on_quality(self, quality: Quality) -> Answer:
+        """How the line is, every five seconds on average while the caller is heard."""
 
     def on_end(self, cause: str) -> Answer:
         """The call is over. Last of all handlers."""

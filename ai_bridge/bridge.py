@@ -19,13 +19,14 @@ from ai_bridge.agents import BUILT_IN
 from ai_bridge.awaited import Mark, Utterance
 from ai_bridge.call import Call
 from ai_bridge.intake import BRIEF_FRAME, Intake, Record
+from ai_bridge.quality import Quality
 from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
 from ai_bridge.speech import SpeechQueue
 from control_plane.channel import Channel
 from control_plane.errors import BellframeError, ConfigurationError
 from control_plane.messages import AgentFailed, AgentStarted, Alive, HoldEnded, Message, PressKeys, StartAgent, StopAgent, TransferEnded
 from shm import doorbell, ring
-from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FRAME_MS, GENERATION, HELD, MARK_PLAYED, TURN_ENDED, Rings
+from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FRAME_MS, GENERATION, HELD, MARK_PLAYED, QUALITY, TURN_ENDED, Rings
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,8 @@ class Bridge:
         elif kind == HELD:
             call.is_held = bool(value)
             call.post("on_hold", call.is_held)
+        elif kind == QUALITY:
+            call.post("on_quality", Quality(value / 100, turn / 100, record[5] / 1000, record[2] / 1000))
         elif kind == CLOSED:
             self._loop.call_later(CLOSED_GRACE_S, self._end, call, "the media was closed")
 

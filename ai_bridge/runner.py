@@ -55,7 +55,7 @@ class CallRunner:
         self._was_speech = False
         self._sleeper: asyncio.Future[None] | None = None
         self._wants_audio = overrides(agent, "on_audio")
-        self._wants = {name for name in ("on_speech_started", "on_speech_stopped", "on_drained") if overrides(agent, name)}
+        self._wants = {name for name in ("on_speech_started", "on_speech_stopped", "on_drained", "on_quality") if overrides(agent, name)}
         is_same = call.sample_rate_hz == call.line_rate_hz
         self._resampler = None if is_same else Resampler(call.line_rate_hz, call.sample_rate_hz, is_realtime=True)
         self._position_scale = call.sample_rate_hz / call.line_rate_hz
@@ -113,7 +113,7 @@ class CallRunner:
 
     def post(self, call: Call, handler: str, *values: object) -> None:
         """Queue an event. What tells of keys, marks and ends is never dropped."""
-        if handler == "on_drained" and handler not in self._wants:
+        if handler in ("on_drained", "on_quality") and handler not in self._wants:
             return
         if handler == "on_dtmf" and self.agent.interrupt_on_key:
             self._interrupt()

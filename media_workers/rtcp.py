@@ -9,8 +9,10 @@ import numpy as np
 
 from media_workers import quality, sockets, source, srtp
 from media_workers.rtp import MAX_PACKET_BYTES, VERSION_BITS, read_u16, read_u32, write_u16, write_u32
+from shm import ring
 from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
+from shm.layout import QUALITY
 
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, BYE = 200, 201, 202, 203
 FIRST_TYPE, LAST_TYPE = 192, 223  # RFC 5761 4
@@ -178,7 +180,7 @@ def report(worker, row, now_ns):
     call = worker.calls[row]
     if not is_time(call["rtcp"], now_ns):
         return
-    measure_quality(worker, row)
+    measure_quality(worker, row, now_ns)
     if call["source"]["sockaddr_bytes"] != 0:
         _send(worker, row, build(worker, row, False, now_ns, sockets.realtime_ns(worker.own[0]["clock"])))
 
@@ -314,8 +316,8 @@ def _send(worker, row, size):
 
 
 @njit
-def measure_quality(worker, row):
-    """The E-model for what came since the last time. Nothing came: it stays as it was."""
+def measure_quality(worker, row, now_ns):
+    """The E-model for what came since the last time, which the agent is told too. Nothing came: it stays as it was."""
     call, counters = worker.calls[row], worker.shown[row]["counters"]
     state = call["quality"]
     missed = counters[LOST] + counters[LATE]  # late is as good as lost
@@ -335,3 +337,7 @@ def measure_quality(worker, row):
     mean_x100 = (counters[MOS_MEAN] * state["intervals"] + mos_x100) / (state["intervals"] + 1)
     counters[MOS_MEAN] = np.int64(round(mean_x100))
     state["intervals"] += 1
+    lost_x100 = np.int64(round(100 * lost_percent))
+    pcm, rtt_us, jitter_us = worker.own[0]["pcm"], counters[RTT_US], counters[JITTER_US]
+    ring.publish(worker.rings, row, QUALITY, 0, 0, pcm, 0, 0, rtt_us, jitter_us, lost_x100, mos_x100, now_ns)
+    worker.own[0]["rung"][call["bridge"]] = 1

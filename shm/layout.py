@@ -60,7 +60,8 @@ PLAYED_SAMPLES_BITS = 40
 PLAYED_SAMPLES_MASK = (1 << PLAYED_SAMPLES_BITS) - 1
 
 # What a FRAME is. Everything that happens to a call's audio goes through the one ring, hence in order.
-AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED = range(1, 8)
+AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED, QUALITY = range(1, 9)
+# QUALITY: value is MOS x 100, position the round trip in us, turn the loss in 1/100 %, rtp_timestamp the jitter in us.
 # Flags of AUDIO.
 SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG = 1, 2, 4, 8
 

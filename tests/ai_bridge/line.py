@@ -4,7 +4,20 @@ import numpy as np
 import numpy.typing as npt
 
 from shm import layout, ring
-from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, HELD, MARK_PLAYED, TURN, TURN_ENDED
+from shm.layout import (
+    AUDIO,
+    CLOSED,
+    DRAINED,
+    DTMF,
+    FROM_AI_READ,
+    FROM_AI_SLOTS,
+    FROM_AI_WRITE,
+    HELD,
+    MARK_PLAYED,
+    QUALITY,
+    TURN,
+    TURN_ENDED,
+)
 
 NOTHING = np.zeros(960, np.int16)
 
@@ -40,6 +53,11 @@ class Line:
 
     def hold(self, is_held: bool) -> None:
         self._publish(HELD, 0, NOTHING, 0, 0, int(is_held))
+
+    def report(self, mos: float, lost_percent: float, jitter_ms: float, rtt_ms: float) -> None:
+        position, jitter_us = round(rtt_ms * 1000), round(jitter_ms * 1000)
+        values = round(lost_percent * 100), round(mos * 100)
+        ring.publish(self.rings, self.row, QUALITY, 0, 0, NOTHING, 0, 0, position, jitter_us, *values, self.now_ns)
 
     def close(self) -> None:
         self._publish(CLOSED, 0, NOTHING, 0, 0, 0)

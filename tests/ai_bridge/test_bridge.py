@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from ai_bridge import Agent, BatchAgent, Call, Frame, Utterance
+from ai_bridge import Agent, BatchAgent, Call, Frame, Quality, Utterance
 from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, HoldCall, HoldEnded, Noted, Transfer, TransferEnded
 from shm.layout import FROM_AI_SLOTS, KEY_GAP, SPEECH_FLAG
 from tests.ai_bridge.line import tone
@@ -118,6 +118,23 @@ def test_saying_is_awaited_until_it_is_on_the_wire(tmp_path):
             await scene.until(lambda: len(host.log) == 3)
             assert host.log == [100.0, "said", "drained"] and await mark is True and await host.call.drained() is True
             assert np.array_equal(line.heard(), tone(800))
+
+    asyncio.run(scenario())
+
+
+class Listener(Host):
+    def on_quality(self, quality: Quality) -> None:
+        self.log.append(quality)
+
+
+def test_an_agent_is_told_how_good_the_line_is(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call(f"{module_with(A=Listener)}:A")
+            line.report(mos=3.41, lost_percent=2.5, jitter_ms=1.5, rtt_ms=80)
+            scene.ring()
+            await scene.until(lambda: hosts["a"].log)
+            assert hosts["a"].log == [Quality(mos=3.41, lost_percent=2.5, jitter_ms=1.5, rtt_ms=80.0)]
 
     asyncio.run(scenario())
 

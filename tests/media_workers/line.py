@@ -49,6 +49,7 @@ class LoopbackWorker:
             sockets.watch(self.epoll, rtcp.fileno(), row << 1 | 1)
         self.rows = Rows(self.views, 0, rows, 0)
         self.callers: list[Caller] = []
+        self.run(0)  # compiles, if need be: while a call is up, that would be silence for as long
 
     def call(self, **media: object) -> "Caller":
         caller = Caller(self, f"call-{len(self.callers)}", media)

@@ -14,6 +14,7 @@ from media_workers.call_table import SCRATCH
 from media_workers.rows import Rows
 from media_workers.rtcp import NEVER
 from shm.jit import IS_COMPILED
+from shm.layout import QUALITY
 from tests.media_workers.call_under_test import MS, MUTATIONS, SECOND, SSRC, START, CallUnderTest, make_views
 from tests.media_workers.line import LoopbackWorker
 from tests.reference import rtcp as reference
@@ -295,10 +296,10 @@ def test_without_an_interval_nothing_is_sent() -> None:
 
 
 def test_a_clean_call_is_as_good_as_a_telephone_gets(call: CallUnderTest) -> None:
-    rtcp.measure_quality(call.worker, call.row)
+    rtcp.measure_quality(call.worker, call.row, call.now_ns)
     assert call.counter("mos_x100") == 0, "nothing came yet"
     count(call, received=250)
-    rtcp.measure_quality(call.worker, call.row)
+    rtcp.measure_quality(call.worker, call.row, call.now_ns)
     scores = [call.counter(name) for name in ("mos_x100", "mos_worst_x100", "mos_mean_x100")]
     assert 438 <= scores[0] <= 441 and len(set(scores)) == 1
 
@@ -307,10 +308,22 @@ def test_loss_counts_in_its_interval_and_the_worst_is_remembered(call: CallUnder
     seen = []
     for lost, late in ((0, 0), (25, 0), (0, 25), (0, 0)):
         count(call, received=250 - lost, lost=lost, late=late)
-        rtcp.measure_quality(call.worker, call.row)
+        rtcp.measure_quality(call.worker, call.row, call.now_ns)
         seen.append(call.counter("mos_x100"))
     assert seen[0] == seen[3] > 438 and seen[1] == pytest.approx(seen[2], abs=1) and seen[1] < 345
     assert call.counter("mos_worst_x100") == min(seen) and call.counter("mos_mean_x100") == pytest.approx(sum(seen) / 4, abs=2)
+
+
+def test_the_agent_is_told(call: CallUnderTest) -> None:
+    counters = call.worker.shown[call.row]["counters"]
+    counters[rtcp.RTT_US], counters[rtcp.JITTER_US] = 80_000, 3_000
+    count(call, received=98, lost=2)
+    rtcp.measure_quality(call.worker, call.row, call.now_ns)
+    (told,) = call.take()
+    assert (told.kind, told.position, told.turn, told.timestamp) == (QUALITY, 80_000, 200, 3_000)
+    assert told.value == call.counter("mos_x100") and call.worker.own[0]["rung"][0]
+    rtcp.measure_quality(call.worker, call.row, call.now_ns)
+    assert call.take() == [], "nothing came since"
 
 
 def count(call: CallUnderTest, received: int, lost: int = 0, late: int = 0) -> None:
