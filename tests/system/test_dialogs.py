@@ -86,3 +86,21 @@ def test_a_telephone_is_transferred_to_another_one(server: Server, tmp_path: pat
         server.wait_until_quiet()
         assert "transferred to sip:two@" in str(facts(server, call_id)["cause"])
         two.command("hangup")
+
+
+def test_a_telephone_sends_the_agent_to_another_one(server: Server, tmp_path: pathlib.Path) -> None:
+    """REFER of theirs: the agent goes along, and is heard by the second telephone."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    with Baresip(folders[0], "one") as one, Baresip(folders[1], "two", answers=True) as two:
+        one.dial(f"sip:echo@{HOST}:{server.sip_port}")
+        (before,) = server.calls()
+        assert one.command("transfer", f"sip:two@{HOST}:{two.sip_port}")["ok"], one.log()
+        wait_for("the second telephone talks", lambda: "Call established" in two.log())
+        wait_for("the call is with it", lambda: [c.remote for c in server.calls()] == [f"{HOST}:{two.sip_port}"])
+        (after,) = server.calls()
+        assert (after.call_id, after.state, after.row) == (before.call_id, "up", before.row)
+        heard = wait_for("its echo is heard", lambda: [p for p in two.recordings.glob("*dec.wav") if p.stat().st_size > 20_000])
+        assert heard
+        two.command("hangup")
