@@ -143,7 +143,7 @@ def behind_nat(patient: Patient) -> Iterator[Finding]:
 
 
 def certificate(patient: Patient) -> Iterator[Finding]:
-    file = getattr(patient.config.sip, "tls_certificate", "")
+    file = patient.config.sip.tls_certificate
     if not file:
         return
     if not pathlib.Path(file).is_file():

@@ -4,9 +4,9 @@ import secrets
 import socket
 from collections.abc import Iterator
 
-from control_plane import config as configuration
 from control_plane.config import Config
 from control_plane.doctor.patient import Finding, Patient
+from control_plane.listen_config import listeners
 from control_plane.trunk_config import Gateway, parse_gateway
 
 ANSWER_LIMIT_S = 2.0
@@ -47,18 +47,16 @@ def sip_port(patient: Patient) -> Iterator[Finding]:
     """Another program on our port: only seen while we do not run."""
     if patient.is_running:
         return
-    listen = patient.config.sip.listen
-    for text in (listen,) if isinstance(listen, str) else listen:
-        host, port = configuration.parse_address(text.removeprefix("udp:").removeprefix("tcp:").removeprefix("tls:"), "sip.listen")
-        kind = socket.SOCK_STREAM if text.startswith(("tcp:", "tls:")) else socket.SOCK_DGRAM
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as one:
+    for place in listeners(patient.config.sip):
+        kind = socket.SOCK_DGRAM if place.transport == "udp" else socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET, kind) as one:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
             try:
-                one.bind((host, port))
+                one.bind((place.host, place.port))
             except OSError as failure:
                 yield Finding(
-                    "broken", f"sip.listen: {text} cannot be had: {failure.strerror}",
-                    f"`ss -lnp 'sport = {port}'` shows who has it",
+                    "broken", f"sip.listen: {place.transport} port {place.port} cannot be had: {failure.strerror}",
+                    f"`ss -lnp 'sport = {place.port}'` shows who has it",
                 )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 import pathlib
 import socket
+import subprocess
 import threading
+import time
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from control_plane.doctor.machine import Machine
 from control_plane.doctor.patient import CallSound, Finding, Patient
 from control_plane.messages import PeerFacts, Status
 from control_plane.trunk_config import Trunk
+from tests.conftest import require_peer
 
 GOOD = {
     "proc/sys/net/core/rmem_max": "8388608",
@@ -166,3 +169,24 @@ def test_a_process_that_is_silent_or_has_never_come(machine: Described) -> None:
     assert [finding.what for finding in found] == [
         "worker 0 has not reported for 9 s", "no bridge has ever reported: calls are refused with 503",
     ]  # fmt: skip
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("days", "weight"), [(60, None), (80, "risky"), (91, "broken")])
+def test_a_certificate_that_ends(
+    machine: Described, tmp_path: pathlib.Path, days: int, weight: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of ninety days, looked at so many days later."""
+    file, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = [require_peer("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=t"]
+    subprocess.run([*make, "-keyout", str(key), "-out", str(file), "-days", "90"], check=True, capture_output=True)
+    now = time.time()
+    monkeypatch.setattr("control_plane.doctor.host.time.time", lambda: now + days * 86_400)
+    config = msgspec.structs.replace(CONFIG, sip=Sip(listen="127.0.0.1:0", tls_certificate=str(file), tls_key=str(key)))
+    found = findings(Patient(machine, config, None)).get("certificate", [])
+    assert [finding.weight for finding in found] == ([weight] if weight else [])
+
+
+def test_a_certificate_that_is_not_there(machine: Described) -> None:
+    config = msgspec.structs.replace(CONFIG, sip=Sip(listen="127.0.0.1:0", tls_certificate="/nowhere/cert.pem", tls_key="/nowhere/key.pem"))
+    assert "is not there" in findings(Patient(machine, config, None))["certificate"][0].what
