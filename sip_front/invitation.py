@@ -18,8 +18,8 @@ from sip_front.transaction import TIMEOUT_NS, make_cancel
 from sip_front.uri import parse_number
 
 if TYPE_CHECKING:
+    from sip_front.exchange import Sent
     from sip_front.session import Session
-    from sip_front.user_agent import Sent
 
 MAX_FORKS = 8  # phones that ring at once and want to be acknowledged
 PEER_FAILURES = (408, 500, 502, 503, 504)  # of that server, not of the number: another one may do better

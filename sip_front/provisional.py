@@ -15,8 +15,8 @@ from sip_front.unacknowledged import Unacknowledged
 from sip_front.uri import parse_number
 
 if TYPE_CHECKING:
+    from sip_front.exchange import Served
     from sip_front.session import Session
-    from sip_front.user_agent import Served
 
 
 class Provisional:

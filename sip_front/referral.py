@@ -8,8 +8,8 @@ from sip_front.session_state import State as SessionState
 from sip_front.transfer import SIPFRAG
 
 if TYPE_CHECKING:
+    from sip_front.exchange import Served
     from sip_front.session import Session
-    from sip_front.user_agent import Served
 
 LIFE_S = 180
 

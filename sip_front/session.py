@@ -27,8 +27,9 @@ from sip_front.unacknowledged import Unacknowledged
 from sip_front.uri import quoted
 
 if TYPE_CHECKING:
+    from sip_front.exchange import OnResponse, Sent, Served
     from sip_front.invitation import Invitation
-    from sip_front.user_agent import OnResponse, Sent, Served, UserAgent
+    from sip_front.user_agent import UserAgent
 
 TIMER_EXPIRED = 102  # Q.850: recovery on timer expiry
 MAX_WANTED = 4  # holds and resumes that wait for their turn

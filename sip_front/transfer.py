@@ -13,8 +13,8 @@ from sip_front.message import STATUS_LINE, Request, Response, make_response
 from sip_front.uri import BadUri, Uri, parse_uri, quoted
 
 if TYPE_CHECKING:
+    from sip_front.exchange import Served
     from sip_front.session import Session
-    from sip_front.user_agent import Served
 
 SILENT_LIMIT_NS = 180_000_000_000
 """Of the subscription: phones ring for two minutes, and some far ends never say how it ended."""

@@ -5,7 +5,6 @@ may come and for requests inside its dialog; everything else is answered from th
 so that strangers and floods leave nothing behind: one message out for one in, and nothing is sent again.
 """
 
-import copy
 import logging
 import secrets
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
 from sip_front.capabilities import ALLOW, SDP, extensions
 from sip_front.deadlines import Deadlines
-from sip_front.digest import Attempt
+from sip_front.exchange import OnResponse, Sent, Served
 from sip_front.figures import FrontFigures
 from sip_front.invitation import Invitation
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
@@ -26,83 +25,17 @@ from sip_front.session import Session, start_incoming
 from sip_front.session_state import Event, State
 from sip_front.session_timer import MIN_SE_S, SessionTimer
 from sip_front.trace import Trace
-from sip_front.transaction import Cause, ClientTransaction, ServerTransaction, client_key, make_ack, server_key
+from sip_front.transaction import Cause, client_key, make_ack, server_key
 from sip_front.transport import TRANSPORTS, Address, PlaceTowards, bracketed
 from sip_front.uri import Uri, quoted
 
 log = logging.getLogger("sip")
-OnResponse = Callable[[Response | None, int], None]
 NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
 IN_DIALOG_ONLY = ("BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER")
 MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
 MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
 NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
 MAX_NO_TCP = 1024
-
-
-class Served:
-    """A request that came, and its transaction."""
-
-    __slots__ = ("agent", "destination", "key", "request", "scheduled_ns", "session", "transaction")
-
-    def __init__(self, agent: "UserAgent", key: tuple[str, ...], request: Request, destination: Address, session: Session) -> None:
-        self.agent, self.key, self.request, self.destination, self.session = agent, key, request, destination, session
-        self.transaction = ServerTransaction(request.method, is_reliable=destination.is_reliable)
-        self.scheduled_ns: int | None = None
-
-    @property
-    def deadline_ns(self) -> int | None:
-        return self.transaction.deadline_ns
-
-    def expire(self, now_ns: int) -> None:
-        self.transaction.expire(now_ns)
-        self.agent.flush(self)
-
-
-def ignore(_response: Response | None, _now_ns: int) -> None:
-    """For a request whose answer changes nothing."""
-
-
-class Sent:
-    """A request of ours, and its transaction."""
-
-    __slots__ = (
-        "agent", "attempt", "destination", "fallback", "has_moved", "key",
-        "on_response", "request", "scheduled_ns", "session", "transaction",
-    )  # fmt: skip
-
-    def __init__(self, agent: "UserAgent", request: Request, destination: Address, session: Session, on_response: OnResponse, now_ns: int):
-        self.agent, self.request, self.session, self.on_response = agent, request, session, on_response
-        self.attempt = Attempt()
-        self.fallback: Address | None = None
-        """Over UDP, should the stream be refused that the length of the request asks for (18.1.1)."""
-        self.has_moved = False
-        """It went out once more, on another connection, after its first one was lost."""
-        self.scheduled_ns: int | None = None
-        self.start(destination, now_ns)
-
-    def start(self, destination: Address, now_ns: int) -> None:
-        """A transaction of its own: the top Via must name its transport by now."""
-        self.destination, self.key = destination, client_key(self.request)
-        octets = self.request.encode()
-        self.transaction = ClientTransaction(self.request.method, octets, now_ns, is_reliable=destination.is_reliable)
-
-    def spent(self) -> "Sent":
-        """What is left of it when it goes on as another transaction: it acknowledges a failure that comes again, and tells nobody."""
-        old = copy.copy(self)
-        old.on_response, old.scheduled_ns = ignore, None
-        return old
-
-    @property
-    def deadline_ns(self) -> int | None:
-        return self.transaction.deadline_ns
-
-    def expire(self, now_ns: int) -> None:
-        self.transaction.expire(now_ns)
-        self.agent.flush(self)
-        if self.transaction.told:
-            self.transaction.told = False
-            self.on_response(None, now_ns)
 
 
 class UserAgent:
