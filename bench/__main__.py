@@ -23,6 +23,7 @@ QUESTIONS = {
     "packet_to_agent": "from the packet to the agent's ring",
     "interruption": "from the caller's voice to silence on the wire",
     "takeover": "the gap when a worker is killed",
+    "call_setups": "complete calls a second, and how long a caller waits for the answer",
     "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "wire_bots": "bots behind WebSockets on one bridge process, and how late a packet is at the bot's socket",
     "capacity": "calls of each kind that this machine takes",

@@ -76,6 +76,19 @@ def _takeover(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 250, "bar for the longest gap")
 
 
+def _call_setups(axes: Any, found: Any) -> None:
+    for percentile, name in ((50, "p50"), (99, "p99"), (100, "worst")):
+        axes.plot([row["rate"] for row in found], [row["setup_ms"][percentile] for row in found], "o-", label=name)
+    axes.axhline(50, color="#c04040", linestyle="--", label="bar for p99: 50 ms")
+    for row in found:
+        note = f"front {row['front_percent']:.0f} % of a core, {row['failed']} failed"
+        axes.annotate(note, (row["rate"], row["setup_ms"][50]), textcoords="offset points", xytext=(0, -12), ha="center")
+    axes.set(xlabel="calls set up and ended per second", ylabel="ms", yscale="log")
+    axes.margins(0.15)
+    axes.set_title("From the INVITE to its answer", loc="left")
+    axes.legend(frameon=False)
+
+
 def _metrics_scrape(axes: Any, found: Any) -> None:
     values = {f"scrape p{key[1:-3]}": value for key, value in found["cost"].items() if key[0] == "p"} | {"CPU": found["cost"]["cpu_ms"]}
     _bars(axes, values, "ms", f"A scrape of the metrics with {found['cost']['calls']} calls open", found["cost"]["bar_ms"])
@@ -146,6 +159,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
     "takeover": _takeover,
+    "call_setups": _call_setups,
     "metrics_scrape": _metrics_scrape,
     "wire_bots": _wire_bots,
     "calls_per_core": _calls_per_core,

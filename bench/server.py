@@ -39,6 +39,14 @@ class Server:
     def worker_pid(self) -> int:
         return int(self.counters.workers[0, WORKER["pid"]])
 
+    def front_pid(self) -> int:
+        """0: there is none just now."""
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                if b"sip_front" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+        return 0
+
     def status(self) -> Status:
         answer = ask(self.runtime, GetStatus())
         assert isinstance(answer, Status)
@@ -53,8 +61,9 @@ class Server:
         """The supervisor and all below it."""
         found = [self.process.pid]
         for pid in found:
-            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
+            with contextlib.suppress(OSError):
+                for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                    found += [int(child) for child in (task / "children").read_text().split()]
         return found
 
     def memory_mb(self) -> dict[str, float]:
@@ -71,8 +80,13 @@ class Server:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of a process, from the scheduler, in nanoseconds."""
+    """CPU time of a process's first thread, from the scheduler, in nanoseconds."""
     return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def threads_cpu_ns(pid: int) -> int:
+    """The same, with all its threads."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
 
 
 def free_ports(count: int) -> int:

@@ -64,16 +64,17 @@ class MediaWorker:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._introduce()
-        next_alive = time.monotonic_ns() + ALIVE_NS
+        now = time.monotonic_ns()
+        next_house, next_alive = now + HOUSEKEEPING_NS, now + ALIVE_NS
         while not self.is_stopping:
-            patience_ns = 0 if self.has_more else HOUSEKEEPING_NS
-            reason = duty_cycle.run(self.views, self.epoll.fileno(), self.generation, time.monotonic_ns() + patience_ns)
+            reason = duty_cycle.run(self.views, self.epoll.fileno(), self.generation, now if self.has_more else next_house)
             if reason == duty_cycle.FENCED:
                 log.warning("worker %d was replaced while it hung; this one ends", self.index)
                 return
             self._answer()
-            if reason == duty_cycle.HOUSEKEEPING:
-                now = time.monotonic_ns()
+            now = time.monotonic_ns()
+            if now >= next_house:  # by the clock: commands that never stop coming end every run before its time
+                next_house = now + HOUSEKEEPING_NS
                 self._keep_house(now)
                 if now >= next_alive:
                     next_alive = now + ALIVE_NS

@@ -35,6 +35,11 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     "takeover": {
         "calls": 200, "kills": 10, "lost": 0, "refused": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64},
     },
+    "call_setups": [
+        {"rate": n, "calls": 10 * n, "failed": 0, "failures": {}, "setup_ms": PERCENTILES_MS, "front_percent": 58.0,
+         "front_us_per_call": 2070.0, "repeats": 0, "generator_late_ms": 5.0}
+        for n in (100, 300)
+    ],
     "metrics_scrape": {
         "cost": {"p50_ms": 3.1, "p99_ms": 5.0, "p100_ms": 8.0, "cpu_ms": 1.9, "bar_ms": 50.0, "calls": 1000},
         "lateness, not scraped": LATE,

@@ -1,9 +1,11 @@
 """What a worker does between its cycles: obeys, tells, keeps house. Its cycle and its death: test_duty_cycle.py, test_keeper.py."""
 
+import itertools
 import os
 import pathlib
 import tempfile
 import time
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +26,7 @@ from control_plane.messages import (
     OpenMedia,
     UpdateMedia,
 )
+from media_workers import duty_cycle, worker
 from media_workers.worker import MediaWorker
 from shm.counters import WORKER
 from tests.media_workers.call_under_test import SECOND
@@ -151,6 +154,23 @@ def test_house_is_kept_ports_are_freed_and_silent_far_ends_told(scene: Scene) ->
     (told,) = scene.told()
     assert isinstance(told, MediaSilent) and told.call_id == "a" and 6_000 <= told.silent_ms < 7_000
     assert isinstance(obey(scene, OpenMedia("c", 0, PCMU)), MediaOpened)
+
+
+def test_orders_that_never_stop_coming_leave_time_for_the_house(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the front takes a worker that is busy with its orders for dead, and ports that are quiet are never free again."""
+    clock, kept = itertools.count(time.monotonic_ns(), 5_000_000), list[int]()
+    monkeypatch.setattr(worker, "time", types.SimpleNamespace(monotonic_ns=lambda: next(clock)))
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(scene.worker, "_keep_house", kept.append)
+
+    def run(*_: object) -> int:
+        scene.worker.is_stopping = len(kept) == 50
+        return duty_cycle.CONTROL
+
+    monkeypatch.setattr(worker.duty_cycle, "run", run)
+    scene.worker.run()
+    assert max(b - a for a, b in itertools.pairwise(kept)) <= 2 * worker.HOUSEKEEPING_NS
+    assert [type(message) for message in scene.told(3)] == [Alive, Alive, Alive], "one at its start, one a second"
 
 
 def test_the_front_being_away_holds_nobody_up(scene: Scene) -> None:
