@@ -218,10 +218,10 @@ class Keeper:
             return
         self.spawn(index)
         reason = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
-        calls = int(self.counters.workers[index, WORKER["calls_open"]])
+        calls = table.count(int(self.counters.workers[index, WORKER["calls_open"]]), "call")
         spent_ms = (time.monotonic_ns() - died_ns) / 1e6
-        successor = f"process {self.pids[index]}, forked after {spent_ms:.1f} ms"
-        log.warning("worker %d ended (%s); its %d calls go on in %s", index, reason, calls, successor)
+        successor = f"process {self.pids[index]} goes on after {spent_ms:.1f} ms"
+        log.warning("worker %d ended (%s); %s, with its %s", index, reason, successor, calls)
 
     def try_again(self) -> None:
         """Fork the workers that died too often and have waited long enough."""

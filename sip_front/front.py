@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from control_plane import table
 from control_plane.config import Config
 from control_plane.errors import BellframeError
 from control_plane.logs import clean
@@ -443,7 +444,8 @@ class Front:
             log.info("%s %d has reported (pid %d)", alive.role, alive.index, alive.pid)
             self._welcome(peer, now_ns)
         elif is_replaced:
-            log.warning("%s %d was replaced (pid %d); %d calls go on", alive.role, alive.index, alive.pid, len(peer.calls))
+            calls = table.count(len(peer.calls), "call")
+            log.warning("%s %d was replaced (pid %d), and goes on with %s", alive.role, alive.index, alive.pid, calls)
             if alive.role == "bridge":
                 for call_id in list(peer.calls):
                     call = self.calls[call_id]
