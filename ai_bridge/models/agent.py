@@ -40,7 +40,7 @@ from ai_bridge.models.web import Asker, fetch
 from ai_bridge.speech import SpeechStream
 from ai_bridge.wires import options
 from ai_bridge.wires.bot import Bot, address_of
-from ai_bridge.wires.socket import Broken, Socket
+from ai_bridge.wires.socket import Broken, Connection
 from ai_bridge.wires.wire import Finish, Ignored, Wire
 from control_plane.errors import ConfigurationError
 
@@ -137,7 +137,7 @@ class ModelAgent(Bot):
             self._silence()
             raise Broken("the model closed the connection")
 
-    def connected(self, socket: Socket) -> None:
+    def connected(self, socket: Connection) -> None:
         self._told_at = self._dialled_at = self._clock()
         self._socket = socket
         self._send(self._wire.start())
@@ -202,7 +202,7 @@ class ModelAgent(Bot):
         self._preroll.append(frame)
         return None
 
-    def _send_audio(self, bot: Socket, frame: Frame) -> None:
+    def _send_audio(self, bot: Connection, frame: Frame) -> None:
         while self._preroll:
             super()._send_audio(bot, self._preroll.popleft())
         super()._send_audio(bot, frame)

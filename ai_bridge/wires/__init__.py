@@ -14,4 +14,8 @@ WIRES = {
     "exotel": "ai_bridge.wires.exotel:Exotel",
     "vonage": "ai_bridge.wires.vonage:Vonage",
     "jambonz": "ai_bridge.wires.jambonz:Jambonz",
+    "asterisk": "ai_bridge.wires.asterisk:Asterisk",
+    "audiosocket": "ai_bridge.wires.audiosocket:AudioSocket",
 }
+OVER_TCP = ("audiosocket",)
+"""Their addresses have +tcp://HOST:PORT in place of +ws:// or +wss://."""

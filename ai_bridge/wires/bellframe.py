@@ -9,9 +9,20 @@ import hmac
 import urllib.parse
 
 from ai_bridge.frame import Pcm
-from ai_bridge.wires.bellframe_messages import HEADER, RATES_HZ, SUBPROTOCOL, VERSION, FromBot, Ready, decode_from_bot
+from ai_bridge.wires.bellframe_messages import (
+    HEADER,
+    RATES_HZ,
+    SUBPROTOCOL,
+    VERSION,
+    FromBot,
+    QueueFull,
+    QueueLow,
+    Ready,
+    decode_from_bot,
+    encode,
+)
 from ai_bridge.wires.encoding import L16
-from ai_bridge.wires.wire import BotViolation, Wire, read
+from ai_bridge.wires.wire import BotViolation, Messages, Wire, read
 
 READY_S = 5.0
 """What a bot may take from start to ready."""
@@ -69,6 +80,16 @@ class Bellframe(Wire):
     has_binary_audio = True
     subprotocol = SUBPROTOCOL
     bot_class = "ai_bridge.wires.bellframe_bot:BellframeBot"
+
+    def allow(self, ahead_ms: int) -> None:
+        """How much speech may wait before the bot is told."""
+        self.queue_high_ms, self.queue_low_ms = ahead_ms, ahead_ms / 2
+
+    def queue_full(self, queued_ms: float) -> Messages:
+        return (encode(QueueFull(queued_ms)),)
+
+    def queue_low(self, queued_ms: float) -> Messages:
+        return (encode(QueueLow(queued_ms)),)
 
     def headers(self) -> dict[str, str]:
         about, secret = self.about, self.about.options.signing_secret()

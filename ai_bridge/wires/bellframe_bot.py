@@ -13,13 +13,13 @@ from ai_bridge.awaited import Utterance
 from ai_bridge.call import Answer, Call, Outcome
 from ai_bridge.frame import Frame
 from ai_bridge.wires import bellframe_messages as wire
-from ai_bridge.wires.bellframe import READY_S, begins_turn, read_audio, read_text
+from ai_bridge.wires.bellframe import READY_S, Bellframe, begins_turn, read_audio, read_text
 from ai_bridge.wires.bellframe_messages import HEADER, VERSION, encode
-from ai_bridge.wires.bot import FRAME_S, Bot
+from ai_bridge.wires.bot import Bot
 from ai_bridge.wires.encoding import L16
-from ai_bridge.wires.socket import Socket
+from ai_bridge.wires.socket import Connection
 from ai_bridge.wires.spoken import QualityCounts, Spoken
-from ai_bridge.wires.wire import BotViolation, Finish
+from ai_bridge.wires.wire import BotViolation, Finish, Pause, Resume
 
 MOST_AWAITED = 8
 """Transfers and holds that a bot may wait for at a time."""
@@ -35,7 +35,6 @@ class BellframeBot(Bot):
         self._away_since = time.monotonic() if call.resumed else None
         self._spoken = Spoken(call)
         self._was_speech = False
-        self._is_full = False
         self._awaited = 0
         self._reported: tuple[int, float] = (0, 0.0)
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -44,7 +43,7 @@ class BellframeBot(Bot):
 
     # ---- the connection ---------------------------------------------------------------------------------------
 
-    def connected(self, socket: Socket) -> None:
+    def connected(self, socket: Connection) -> None:
         call, about, spoken = self.call, self._about, self._present()
         away_ms = 0.0 if self._away_since is None else (time.monotonic() - self._away_since) * 1000
         self._socket, self._ready = socket, None
@@ -89,7 +88,9 @@ class BellframeBot(Bot):
         self._ready, self._resumed, self._away_since, self._retries = ready, "connection", None, 0
         self.interrupt_on_speech, self.interrupt_on_key = ready.interrupt_on_speech, ready.interrupt_on_key
         self._wire.sample_rate_hz = ready.rate_hz
-        self._was_speech = self._is_full = False
+        self._was_speech = False
+        assert isinstance(self._wire, Bellframe)
+        self._wire.allow(ready.ahead_ms)
         self._begin()
         if ready.report_ms:
             self._report(ready.report_ms / 1000)
@@ -112,7 +113,7 @@ class BellframeBot(Bot):
         if await self._until_can_send():
             self._send((encode(message),))
 
-    def _send_audio(self, bot: Socket, frame: Frame) -> None:
+    def _send_audio(self, bot: Connection, frame: Frame) -> None:
         spoken, ready = self._present(), self._ready
         assert ready is not None
         position = frame.position * ready.rate_hz // self.call.line_rate_hz
@@ -194,18 +195,6 @@ class BellframeBot(Bot):
         self._say(pcm, rate_hz)
         if self._speech is not None:
             self._spoken.add(self._speech, pcm.size * 1000 / rate_hz)
-        if not self._is_full and self.call.queued_ms > ready.ahead_ms:
-            self._is_full = True
-            self._send((encode(wire.QueueFull(self.call.queued_ms)),))
-            self._look_at_queue(ready.ahead_ms / 2)
-
-    def _look_at_queue(self, low_ms: float) -> None:
-        queued_ms = self.call.queued_ms
-        if queued_ms > low_ms:
-            self._at("queue", max(FRAME_S, (queued_ms - low_ms) / 1000), lambda: self._look_at_queue(low_ms))
-        else:
-            self._is_full = False
-            self._send((encode(wire.QueueLow(queued_ms)),))
 
     def receive_text(self, message: bytes) -> None:
         told = read_text(message, self._ready)
@@ -231,9 +220,9 @@ class BellframeBot(Bot):
             case wire.Press(keys):
                 self._press(keys)
             case wire.Pause():
-                call.pause()
+                self._do(Pause())
             case wire.Resume():
-                call.resume()
+                self._do(Resume())
             case wire.HoldCall():
                 self._ask(call.hold(), lambda outcome: wire.HoldEnded(True, *outcome))
             case wire.Unhold():

@@ -21,9 +21,10 @@ from ai_bridge.frame import Frame, Pcm
 from ai_bridge.models import MODELS
 from ai_bridge.resample import Resampler
 from ai_bridge.speech import SpeechStream
-from ai_bridge.wires import WIRES, options
-from ai_bridge.wires.socket import Broken, Socket, Unreachable, without_secrets
-from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Finish, Ignored, Mark, Messages, Press, Say, Wire
+from ai_bridge.wires import OVER_TCP, WIRES, options
+from ai_bridge.wires.socket import Broken, Connection, Socket, Unreachable, without_secrets
+from ai_bridge.wires.tcp_socket import TcpSocket
+from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Finish, Ignored, Look, Mark, Messages, Pause, Press, Resume, Say, Wire
 from control_plane.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Bot(Agent):
         self._wire = self._new_wire()
         self._wire.headers(), self._options.headers()  # a secret that cannot be read is told before anything else
         self._resampler: Resampler | None = None
-        self._socket: Socket | None = None
+        self._socket: Connection | None = None
         self._may_send = asyncio.Event()
         self._speech: SpeechStream | None = None
         self._speech_rate_hz = 0
@@ -65,6 +66,8 @@ class Bot(Agent):
         self._began_at: int | None = None
         self._retries = 0
         self._is_finishing = False
+        self._is_full = self._is_paused = False
+        self._queue_timer: asyncio.TimerHandle | None = None
         self._was_ignored = False
         call.spawn(self._serve())
 
@@ -103,7 +106,8 @@ class Bot(Agent):
         """One connection, from dialling to its end."""
         self._wire = wire = self._new_wire()
         given = self._options
-        bot = await Socket.dial(
+        kind = TcpSocket if self.url.startswith("tcp:") else Socket
+        bot: Connection = await kind.dial(
             self,
             await self._address(),
             {**given.headers(), **wire.headers()},
@@ -123,7 +127,7 @@ class Bot(Agent):
                 self._socket = None
                 self._may_send.clear()
 
-    def connected(self, socket: Socket) -> None:
+    def connected(self, socket: Connection) -> None:
         """It may speak from now on: before whoever dialled gets his turn."""
         self._socket = socket
         self._send(self._wire.start())
@@ -134,7 +138,7 @@ class Bot(Agent):
         rate_hz = self._wire.sample_rate_hz
         is_same = rate_hz == self.call.line_rate_hz
         self._resampler = None if is_same else Resampler(self.call.line_rate_hz, rate_hz, is_realtime=True)
-        self._began_at = None
+        self._began_at, self._is_full = None, False
         self._may_send.set()
 
     def _lost(self) -> None:
@@ -194,7 +198,7 @@ class Bot(Agent):
         if await self._until_can_send() and self._socket is not None:
             self._send_audio(self._socket, frame)
 
-    def _send_audio(self, bot: Socket, frame: Frame) -> None:
+    def _send_audio(self, bot: Connection, frame: Frame) -> None:
         if self._began_at is None:
             self._began_at = frame.position
         position_ms = (frame.position - self._began_at) * 1000 // self.call.line_rate_hz
@@ -228,9 +232,14 @@ class Bot(Agent):
         self._send(self._wire.hold(is_held))
         return None
 
+    def on_drained(self) -> Answer:
+        self._send(self._wire.drained())
+        return None
+
     def on_end(self, cause: str) -> None:
-        if self._flush is not None:
-            self._flush.cancel()
+        for timer in (self._flush, self._queue_timer):
+            if timer is not None:
+                timer.cancel()
         if self._socket is not None:
             self._send(self._wire.stop(cause))
             self._socket.close()
@@ -260,6 +269,11 @@ class Bot(Agent):
                 self._send(self._wire.cleared(names))
             case Press(keys):
                 self._press(keys)
+            case Pause() | Resume():
+                self._is_paused = isinstance(action, Pause)
+                self.call.pause() if self._is_paused else self.call.resume()
+            case Look():
+                self._send(self._wire.queue(self.call.queued_ms, self._is_paused))
             case Finish(cause, at_once):
                 if at_once:
                     self.call.hang_up(cause)
@@ -280,6 +294,21 @@ class Bot(Agent):
         speech.write_nowait(pcm)
         if speech.rest_samples and self._flush is None:
             self._flush_later()
+        high_ms = self._wire.queue_high_ms
+        if high_ms and not self._is_full and self.call.queued_ms > high_ms:
+            self._is_full = True
+            self._send(self._wire.queue_full(self.call.queued_ms))
+            self._look_at_queue()
+
+    def _look_at_queue(self) -> None:
+        """Until there is room again: tell the bot, and look no more."""
+        queued_ms, low_ms = self.call.queued_ms, self._wire.queue_low_ms
+        if queued_ms > low_ms:
+            wait_s = max(FRAME_S, (queued_ms - low_ms) / 1000)
+            self._queue_timer = asyncio.get_running_loop().call_later(wait_s, self._look_at_queue)
+        elif self._is_full:
+            self._is_full = False
+            self._send(self._wire.queue_low(queued_ms))
 
     def _flush_later(self) -> None:
         """Less than a frame waits for more: it goes out with the last frame before it, when nothing more has come."""
@@ -348,8 +377,9 @@ def address_of(reference: str, known: Sequence[str]) -> tuple[str, str]:
     name, _, transport = scheme.partition("+")
     if name not in known:
         raise ConfigurationError(f'agent "{without_secrets(reference)}": there is no wire "{name}"; there are {", ".join(known)}')
-    if transport not in ("ws", "wss"):
-        raise ConfigurationError(f'agent "{without_secrets(reference)}": "{transport}" is not ws or wss')
+    transports = ("tcp",) if name in OVER_TCP else ("ws", "wss")
+    if transport not in transports:
+        raise ConfigurationError(f'agent "{without_secrets(reference)}": "{transport}" is not {" or ".join(transports)}')
     url = reference.removeprefix(f"{name}+")
     try:
         parts = urllib.parse.urlsplit(url)

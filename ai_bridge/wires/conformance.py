@@ -21,7 +21,7 @@ from ai_bridge.wires import bellframe_messages as wire
 from ai_bridge.wires.bellframe import CALL, READY_S, SIGNATURE, TIMESTAMP, begins_turn, read_audio, read_text, sign
 from ai_bridge.wires.bellframe_messages import HEADER, SUBPROTOCOL, encode
 from ai_bridge.wires.encoding import L16
-from ai_bridge.wires.socket import Broken, Socket, Unreachable
+from ai_bridge.wires.socket import Broken, Connection, Socket, Unreachable
 from ai_bridge.wires.wire import BotViolation
 from control_plane.errors import ConfigurationError
 
@@ -90,7 +90,7 @@ class Caller:
         self.ended_at: float | None = None
         self.full_at = 0.0
         self._is_ready = asyncio.Event()
-        self._socket: Socket | None = None
+        self._socket: Connection | None = None
 
     # ---- the connection ---------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class Caller:
         self._is_ready.clear()
         return await Socket.dial(self, self.url, headers, SUBPROTOCOL, 5.0, 10.0, ca_file)
 
-    def connected(self, socket: Socket) -> None:
+    def connected(self, socket: Connection) -> None:
         self._socket = socket
         self.tell(
             wire.Start(

@@ -33,6 +33,8 @@ class Options(msgspec.Struct, frozen=True):
     """What the bot is told as the account, where its wire has one."""
     encoding: str = ""
     """Of the audio that the bot gets, where its wire has several. Empty: the wire's usual one."""
+    control_messages: str = ""
+    """"json" or "plain-text", where a wire has both: of what the bot is sent. It may send either."""
     sample_rate_hz: int = 0
     """The same for its rate."""
 

@@ -33,7 +33,7 @@ class Receiver(Protocol):
     title: ClassVar[str]
     """What the far end is called in what is raised."""
 
-    def connected(self, socket: "Socket") -> None:
+    def connected(self, socket: "Connection") -> None:
         """The connection is up: called before anything that the bot sends."""
 
     def receive_text(self, message: bytes) -> None: ...
@@ -41,6 +41,25 @@ class Receiver(Protocol):
     def receive_binary(self, message: bytes) -> None: ...
 
     def writable_changed(self) -> None: ...
+
+
+class Connection(Protocol):
+    """To a bot, over whatever."""
+
+    is_writable: bool
+    """False: the bot does not read, and what is sent waits in memory."""
+
+    def send_text(self, message: bytes) -> None: ...
+
+    def send_binary(self, message: bytes) -> None: ...
+
+    def fail(self, failure: Exception) -> None: ...
+
+    def drop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def closed(self) -> None: ...
 
 
 class Unreachable(Exception):

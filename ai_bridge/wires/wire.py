@@ -67,13 +67,25 @@ class Finish(NamedTuple):
     at_once: bool = False
 
 
+class Pause(NamedTuple):
+    """Stop playing where we are."""
+
+
+class Resume(NamedTuple):
+    """Go on there."""
+
+
+class Look(NamedTuple):
+    """Tell how much waits, by `queue`."""
+
+
 class Ignored(NamedTuple):
     """Not an error, but not done either: worth a line in the log, once."""
 
     what: str
 
 
-Action = Say | Mark | Clear | Press | Finish | Ignored
+Action = Say | Mark | Clear | Press | Pause | Resume | Look | Finish | Ignored
 Messages = Sequence[bytes]
 
 
@@ -118,6 +130,24 @@ class Wire:
 
     def hold(self, is_held: bool) -> Messages:
         """The far end put us on hold, or took us back. What the bot says meanwhile is dropped."""
+        return ()
+
+    queue_high_ms: float = 0
+    """More than this waits to be heard: the bot gets `queue_full`, and `queue_low` once no more than `queue_low_ms` are left. 0: never."""
+    queue_low_ms: float = 0
+
+    def queue_full(self, queued_ms: float) -> Messages:
+        return ()
+
+    def queue_low(self, queued_ms: float) -> Messages:
+        return ()
+
+    def queue(self, queued_ms: float, is_paused: bool) -> Messages:
+        """The answer to the bot's Look."""
+        return ()
+
+    def drained(self) -> Messages:
+        """Everything said is on the wire: the line falls silent."""
         return ()
 
     def stop(self, cause: str) -> Messages:

@@ -3,7 +3,7 @@
 import base64
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ class Dialect(NamedTuple):
     key: Callable[[Any], str | None] = lambda message: message.get("dtmf", {}).get("digit")
     first: object = None
     """What the bot must say before anything else."""
+    arguments: Mapping[str, str] = {}
+    """Of the route."""
 
 
 def media_payload(message: Any) -> bytes | None:
@@ -106,7 +108,20 @@ DIALECTS = {
         True,
         lambda message: message.get("dtmf"),
     ),
+    "asterisk": Dialect(
+        8_000,
+        PCMU,
+        lambda message: message if isinstance(message, bytes) else None,
+        lambda pcm: PCMU.encode(pcm),
+        lambda name: {"command": "MARK_MEDIA", "correlation_id": name},
+        lambda message: message["correlation_id"] if isinstance(message, dict) and "correlation_id" in message else None,
+        {"command": "FLUSH_MEDIA"},
+        False,
+        lambda message: message.get("digit"),
+        arguments={"control_messages": "json"},
+    ),
 }
+"""Of the wires over WebSockets. AudioSocket has no messages of a kind: test_audiosocket.py."""
 
 
 def as_text(message: object) -> str | bytes:

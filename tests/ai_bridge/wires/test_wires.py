@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ai_bridge.loader import load
-from ai_bridge.wires import WIRES
+from ai_bridge.wires import OVER_TCP, WIRES
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import stage
 from tests.ai_bridge.wires.bots import Bot, Session, serving
@@ -14,15 +14,16 @@ from tests.ai_bridge.wires.dialects import DIALECTS
 
 
 def test_every_wire_has_its_dialect_here():
-    assert set(DIALECTS) == set(WIRES)
+    assert set(DIALECTS) == set(WIRES) - set(OVER_TCP)
 
 
 @pytest.mark.parametrize("name", WIRES)
 def test_every_row_loads(name):
-    assert load(f"{name}+wss://bot.example/").__name__ == f"{WIRES[name].rpartition(':')[2]}Bot"
+    transport = "tcp" if name in OVER_TCP else "wss"
+    assert load(f"{name}+{transport}://bot.example:9092").__name__ == f"{WIRES[name].rpartition(':')[2]}Bot"
 
 
-@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize("name", DIALECTS)
 def test_a_call(tmp_path, name):
     """What the caller says and presses arrives; what the bot says is heard; clear is silence; marks tell what was played."""
     dialect = DIALECTS[name]
@@ -48,7 +49,7 @@ def test_a_call(tmp_path, name):
 
     async def scenario() -> None:
         async with serving(Bot(behave)) as bot, stage(tmp_path) as (scene, bridge):
-            line = await scene.call(f"{name}+{bot.url}", rate_hz=dialect.rate_hz, arguments={"retries": "0"})
+            line = await scene.call(f"{name}+{bot.url}", rate_hz=dialect.rate_hz, arguments={"retries": "0", **dialect.arguments})
             call = bridge.calls["a"]
 
             def heard() -> np.ndarray:
