@@ -7,13 +7,12 @@ A ring of 8 kHz, left over from before a re-INVITE, carries the low band alone.
 import numpy as np
 import numpy.typing as npt
 
-from shm.copying import copy
+from media_workers.codecs.lanes import LANES, TAPS, count_reached, filter_line, move_zeros
 from shm.jit import njit
 
-TAPS = 24
-QMF = np.array([3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11], np.int32)
-"""Table 11/G.722, every second one: those of the other phase are the same ones from the end. (3.1, 4.4)"""
-HALF = TAPS // 2
+_HALF = [3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11]
+QMF = np.array([tap for pair in zip(_HALF, reversed(_HALF), strict=True) for tap in pair], np.int32)
+"""Table 11/G.722. It gains 4096 on each phase. (3.1, 4.4)"""
 BAND = np.dtype(
     [
         ("s", "i4"),  # predicted signal
@@ -21,10 +20,10 @@ BAND = np.dtype(
         ("nb", "i4"),  # step size, logarithmic
         ("det", "i4"),  # and as it is
         ("a", "i4", 2),  # poles
-        ("b", "i4", 6),  # zeros
+        ("b", "i4", LANES),  # zeros: six, see lanes.py
         ("r", "i4", 2),  # reconstructed, the last two
         ("p", "i4", 2),  # partly reconstructed
-        ("d", "i4", 6),  # quantised differences
+        ("d", "i4", LANES),  # quantised differences: six
     ]
 )
 ADPCM = np.dtype([("low", BAND), ("high", BAND), ("line", "i4", TAPS)])
@@ -40,6 +39,7 @@ def _table(text: str) -> npt.NDArray[np.int32]:
 
 Q6 = _table(
     "0 35 72 110 150 190 233 276 323 370 422 473 530 587 650 714 786 858 940 1023 1121 1219 1339 1458 1612 1765 1980 2195 2557 2919"
+    " 0 0"  # unused, see lanes.py
 )
 ILN = _table("0 63 62 31 30 29 28 27 26 25 24 23 22 21 20 19 18 17 16 15 14 13 12 11 10 9 8 7 6 5 4")
 ILP = _table("0 61 60 59 58 57 56 55 54 53 52 51 50 49 48 47 46 45 44 43 42 41 40 39 38 37 36 35 34 33 32")
@@ -116,16 +116,9 @@ def _limit15(value):
 
 @njit
 def _quantise_low(el, det):
-    """QUANTL: the first of thirty decision levels that the difference lies below, found by halving."""
-    magnitude = el if el >= 0 else -1 - el
-    below, above = 0, 30  # the level is above `below`, at most `above`
-    while above - below > 1:
-        middle = (below + above) >> 1
-        if magnitude < Q6[middle] * det >> 12:
-            above = middle
-        else:
-            below = middle
-    return ILN[above] if el < 0 else ILP[above]
+    """QUANTL: the first of thirty decision levels that the difference lies below."""
+    interval = count_reached(Q6, det, el if el >= 0 else -1 - el)
+    return ILN[interval] if el < 0 else ILP[interval]
 
 
 @njit
@@ -166,16 +159,7 @@ def _predict(band, d0):
     bound = _limit16(15360 - ap2)  # UPPOL1
     ap1 = min(max(_limit16((192 if is_same1 else -192) + (a1 * 32640 >> 15)), -bound), bound)
 
-    step0, sz = np.int64(0) if d0 == 0 else np.int64(128), np.int64(0)
-    newer = np.int64(d0)
-    for i in range(6):  # UPZERO, DELAYA, FILTEZ
-        di = np.int64(d[i])
-        bp = _limit16((step0 if (di ^ d0) >= 0 else -step0) + (np.int64(b[i]) * 32640 >> 15))
-        b[i] = bp
-        sz += bp * _limit16(newer + newer) >> 15
-        d[i] = newer
-        newer = di
-    sz = _limit16(sz)
+    sz = _limit16(move_zeros(b, d, d0))  # UPZERO, DELAYA, FILTEZ
     sp = _limit16((ap1 * _limit16(r0 + r0) >> 15) + (ap2 * _limit16(2 * np.int64(r[0])) >> 15))  # FILTEP
     r[1] = r[0]
     r[0] = r0
@@ -193,27 +177,14 @@ def _limit16(value):
 
 
 @njit
-def _filter(line, first, second):
-    """Two samples into the delay line, int32[24]; the sums over its two phases, which gain 4096 each."""
-    copy(line, 0, line, 2, TAPS - 2)
-    line[TAPS - 2] = first
-    line[TAPS - 1] = second
-    odd, even = np.int64(0), np.int64(0)
-    for i in range(HALF):
-        odd += np.int64(line[2 * i]) * QMF[i]
-        even += np.int64(line[2 * i + 1]) * QMF[HALF - 1 - i]
-    return odd, even
-
-
-@njit
 def _split(line, first, second):
     """Two samples of 16 kHz: one of the low band and one of the high, of 15 bits."""
-    odd, even = _filter(line, first, second)
+    odd, even = filter_line(line, QMF, first, second)
     return (even + odd) >> 14, (even - odd) >> 14
 
 
 @njit
 def _merge(line, low, high):
     """One sample of each band: two samples of 16 kHz."""
-    odd, even = _filter(line, low + high, low - high)
+    odd, even = filter_line(line, QMF, low + high, low - high)
     return _limit16(even >> 11), _limit16(odd >> 11)
