@@ -14,6 +14,8 @@ from control_plane.srtp_suites import SUITES
 AT_ONCE = 50
 RETRY_S = 0.5
 PATIENCE_S = 60.0
+LAST_CSEQ = 1_000_000
+"""Of the BYE: what else is asked inside a call comes before it."""
 
 
 class Callers:
@@ -28,6 +30,11 @@ class Callers:
         self.socket.setblocking(False)
         self.port = self.socket.getsockname()[1]
         self.to_tags: dict[int, str] = {}
+
+    def probe(self, i: int, cseq: int, port: int) -> bytes:
+        """A request inside of a call that changes nothing, whose answer goes to that port."""
+        octets = self._request("OPTIONS", i, cseq)
+        return octets.replace(f":{self.port};branch=z9hG4bKOPTIONS{i}-".encode(), f":{port};branch=z9hG4bKOPTIONS{i}-{cseq}-".encode())
 
     def _request(self, method: str, i: int, cseq: int, body: str = "") -> bytes:
         tag = self.to_tags.get(i, "")
@@ -60,7 +67,7 @@ class Callers:
 
     def close(self) -> None:
         """End them all."""
-        self._transact("BYE", list(self.to_tags), lambda i: self._request("BYE", i, 2))
+        self._transact("BYE", list(self.to_tags), lambda i: self._request("BYE", i, LAST_CSEQ))
         self.to_tags.clear()
         self.socket.close()
 

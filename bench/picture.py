@@ -76,6 +76,14 @@ def _takeover(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 250, "bar for the longest gap")
 
 
+def _front_takeover(axes: Any, found: Any) -> None:
+    values = {f"answered, {key}": value for key, value in found["answered_ms"].items()}
+    values |= {f"set-up, {key}": value for key, value in found["setup_ms"].items()} | {"longest RTP gap": found["gap_ms"][100]}
+    lost = f"{found['lost']} calls and {found['lost_setups']} set-ups lost"
+    title = f"{found['kills']} times SIGKILL of the front under {found['calls']} calls: {lost}"
+    _bars(axes, values, "ms", title, 500, "bar for the answer")
+
+
 def _call_setups(axes: Any, found: Any) -> None:
     for percentile, name in ((50, "p50"), (99, "p99"), (100, "worst")):
         axes.plot([row["rate"] for row in found], [row["setup_ms"][percentile] for row in found], "o-", label=name)
@@ -159,6 +167,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
     "takeover": _takeover,
+    "front_takeover": _front_takeover,
     "call_setups": _call_setups,
     "metrics_scrape": _metrics_scrape,
     "wire_bots": _wire_bots,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from control_plane.errors import Misuse
 
 SECOND_NS = 1_000_000_000
-FIRST_REST_NS = 50_000_000
+FIRST_REST_NS = 10_000_000
 """Before the first restart. Calls wait for the process, but one that cannot start must not burn a core."""
 LONGEST_REST_NS = 5 * SECOND_NS
 STEADY_NS = 10 * SECOND_NS

@@ -76,7 +76,7 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """off, preferred or required, as media.srtp says. Empty: media.srtp."""
     ping_seconds: int = 60
     """OPTIONS to each gateway; one that does not answer is tried last. 0: never."""
-    answer_seconds: float = 5.0
+    answer_seconds: float = 4.0
     """A gateway that says nothing at all for this long is left for the next one."""
 
 
@@ -105,7 +105,7 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # of a trunk: setting, fr
     ("max_calls",            0,  100_000, "0 is no limit of its own"),
     ("max_calls_per_second", 0,  10_000,  "0 is no limit of its own"),
     ("ping_seconds",         0,  DAY_S,   "60 is usual, and 0 sends none"),
-    ("answer_seconds",       0.5, 32,     "5 outlasts three lost datagrams"),
+    ("answer_seconds",       0.5, 32,     "4 outlasts three lost datagrams"),
 )  # fmt: skip
 
 

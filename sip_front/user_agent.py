@@ -36,6 +36,8 @@ MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecti
 MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
 NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
 MAX_NO_TCP = 1024
+PATIENCE_NS = 4_000_000_000
+"""With a server that says nothing at all, where a name has others: four INVITEs went out by then (17.1.1.2). Trunks have their own."""
 
 
 class UserAgent:
@@ -170,7 +172,7 @@ class UserAgent:
         destination = destinations[0]
         host = self.place_towards(destination).host
         session = Session(self, call_id, State.CALLING, host, destination)
-        session.is_secure = to.scheme == "sips"
+        session.is_secure, session.patience_ns = to.scheme == "sips", PATIENCE_NS
         # those only that see the same address of ours: the offer names it
         session.alternatives = [other for other in destinations[1:] if self.place_towards(other).host == host]
         session.negotiation = self.new_negotiation(host, destination.host)

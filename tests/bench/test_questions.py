@@ -35,6 +35,10 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     "takeover": {
         "calls": 200, "kills": 10, "lost": 0, "refused": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64},
     },
+    "front_takeover": {
+        "calls": 200, "kills": 5, "lost": 0, "lost_setups": 0, "answered_ms": {"median": 420.0, "worst": 470.0},
+        "setup_ms": {"median": 15.0, "worst": 1100.0}, "gap_ms": PERCENTILES_MS,
+    },
     "call_setups": [
         {"rate": n, "calls": 10 * n, "failed": 0, "failures": {}, "setup_ms": PERCENTILES_MS, "front_percent": 58.0,
          "front_us_per_call": 2070.0, "repeats": 0, "generator_late_ms": 5.0}

@@ -18,13 +18,17 @@ class StreamCaller(Caller):
         self, port: int, to: str = "echo", payload: Callable[[int], bytes] | None = None, context: ssl.SSLContext | None = None
     ) -> None:  # fmt: skip
         super().__init__(port, to, payload)
-        self.protocol = "TLS" if context else "TCP"
+        self.protocol, self.context = "TLS" if context else "TCP", context
         self.sip.close()
-        self.sip = socket.create_connection((HOST, port), timeout=5)
-        if context:
-            self.sip = context.wrap_socket(self.sip, server_hostname=HOST)
+        self.reconnect()
         self.server_side = socket.create_server((HOST, 0))
         self.local = f"{HOST}:{self.server_side.getsockname()[1]}"
+
+    def reconnect(self) -> None:
+        self.sip.close()
+        self.sip = socket.create_connection(self.server, timeout=5)
+        if self.context:
+            self.sip = self.context.wrap_socket(self.sip, server_hostname=HOST)
         self.rest = b""
 
     def request(self, method: str, body: str = "", cseq: int | None = None) -> bytes:

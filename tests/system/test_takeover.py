@@ -16,6 +16,7 @@ from tests.system.caller import FRAME, Caller
 from tests.system.conftest import StartServer
 from tests.system.server import Server, wait_for
 from tests.system.sound import pitch_and_level
+from tests.system.stream_caller import StreamCaller
 
 LONGEST_GAP_MS = 1_000
 """Of a killed worker. The benchmark measures it; here it is bounded only, on a machine that does other things."""
@@ -91,6 +92,27 @@ def test_a_call_outlives_the_front_and_the_next_bye_is_answered(server: Server) 
     server.wait_until_quiet()  # its BYE has had an answer, or leaving the call had failed
     assert "took 1 call over from the front before" in server.log()
     assert "front was killed by SIGKILL; it is started again, calls go on" in server.log()
+    server.checked = len(server.log())
+
+
+@pytest.mark.parametrize("who", ["the far end", "the server"])
+def test_a_call_over_tcp_outlives_the_front_on_another_connection(server: Server, who: str) -> None:
+    """Its connection died with the front. Whoever has something to say opens another one: to sip.listen, or to the Contact."""
+    with StreamCaller(server.sip_port) as caller:
+        caller.wait_for_packets(25)
+        front = front_of(server)
+        os.kill(front, signal.SIGKILL)
+        wait_for("another front", lambda: front_of(server) not in (0, front), 30.0)
+        (call,) = server.calls()
+        assert (call.state, call.remote[:4]) == ("up", "tcp:")
+        caller.wait_for_packets(100)
+        if who == "the far end":
+            caller.reconnect()
+        else:
+            server.command("hangup", call.call_id)
+            caller.wait_for_connection()
+            assert caller.answer_bye().startswith("BYE ")
+    server.wait_until_quiet()
     server.checked = len(server.log())
 
 
