@@ -66,6 +66,7 @@ class Bot(Agent):
         self._began_at: int | None = None
         self._retries = 0
         self._is_finishing = False
+        self._is_left = False
         self._is_full = self._is_paused = False
         self._queue_timer: asyncio.TimerHandle | None = None
         self._was_ignored = False
@@ -93,7 +94,8 @@ class Bot(Agent):
                 await asyncio.sleep(min(RETRY_S * 2**self._retries, LONGEST_RETRY_S))
                 self._retries += 1
         finally:
-            self._may_send.set()  # whoever waits finds the socket gone, or the call over
+            self._is_left = True
+            self._may_send.set()
 
     def _may_retry(self) -> bool:
         return self._retries < self._options.retries
@@ -178,8 +180,8 @@ class Bot(Agent):
         return self._socket is not None and self._socket.is_writable
 
     async def _until_can_send(self) -> bool:
-        """The bot is being dialled, or does not read. False: the call is over."""
-        while not self.call.has_ended and not self._can_send:
+        """The bot is being dialled, or does not read. False: it is not dialled any more, as the call is over, or soon will be."""
+        while not self._is_left and not self._can_send:
             self._may_send.clear()
             await self._may_send.wait()
         return self._can_send

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, WSUpgradeResponse
 
-from control_plane.errors import PeerViolation
+from control_plane.errors import ConfigurationError, PeerViolation
 
 MAX_MESSAGE_BYTES = 2 << 20
 """Thirty seconds of PCM at 24 kHz in base64 is 1.9 MB, the most that any of the wires allows in one message."""
@@ -72,8 +72,12 @@ class Broken(Exception):
 
 @functools.cache
 def tls(ca_file: str) -> ssl.SSLContext:
-    """Reading the system's certificates takes milliseconds: once for all calls."""
-    return ssl.create_default_context(cafile=ca_file or None)
+    """Reading the system's certificates takes milliseconds: once for all calls. Raises ConfigurationError."""
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as failure:
+        why = "there is no certificate in it" if isinstance(failure, ssl.SSLError) else failure.strerror
+        raise ConfigurationError(f"the route's arguments: ca_file: {ca_file} cannot be read: {why}") from None
 
 
 def without_secrets(url: str) -> str:
@@ -97,7 +101,7 @@ class Socket(WSListener):
     async def dial(
         cls, receiver: Receiver, url: str, headers: dict[str, str], subprotocol: str, connect_s: float, silent_s: float, ca_file: str
     ) -> "Socket":
-        """Raises Unreachable."""
+        """Raises Unreachable, or ConfigurationError for a ca_file."""
         fields = {**headers, "Sec-WebSocket-Protocol": subprotocol} if subprotocol else headers
         where = without_secrets(url)
 
@@ -123,6 +127,9 @@ class Socket(WSListener):
                 )
         except TimeoutError:
             raise Unreachable(f"the {receiver.title} at {where} did not accept the connection within {connect_s:g} s") from None
+        except ssl.SSLCertVerificationError as failure:
+            remedy = "ca_file of the route's arguments names certificates to trust instead of the system's"
+            raise Unreachable(f"the {receiver.title} at {where} cannot be trusted: {failure.verify_message.strip('.')}; {remedy}") from None
         except (OSError, picows.WSError, ValueError) as failure:
             raise Unreachable(f"the {receiver.title} at {where} cannot be reached: {failure or type(failure).__name__}") from None
         assert isinstance(made, Socket)

@@ -2,6 +2,10 @@
 
 import asyncio
 import base64
+import itertools
+import os
+import signal
+import struct
 import time
 from typing import Any
 
@@ -101,6 +105,39 @@ def test_a_bot_that_dies_takes_one_call_with_it_and_the_log_says_why(start_serve
         server.wait_until_quiet()
         assert "the bot's connection broke without a goodbye" in server.log()
         server.check_log()
+
+
+def test_a_bot_goes_on_with_its_call_when_the_agents_process_is_killed(start_server: StartServer) -> None:
+    """On our own wire it is told where its turn is; what the caller said meanwhile is complete, and RTP goes on."""
+
+    async def speak(session: Session) -> None:
+        await session.send({"type": "ready", "version": 1, "rate_hz": 8_000})
+        if len(bot.sessions) == 1:
+            pcm = (8_000 * np.sin(2 * np.pi * 1_000 * np.arange(8_000) / 8_000)).astype("<i2")
+            await session.send(struct.pack("<IIQ", 1, 0, 0) + pcm.tobytes())
+        await session.read()
+
+    bot = Bot(speak)
+
+    def positions(session: Session) -> list[int]:
+        return [int(struct.unpack_from("<Q", message, 8)[0]) for message in list(session.messages) if isinstance(message, bytes)]
+
+    with serving_beside(bot):
+        server = start_server(agent=f"bellframe+{bot.url}")
+        with Caller(server.sip_port) as caller:
+            wait_for("what the bot says", lambda: len(caller.received) > 20 and pitch_and_level(caller.audio(-5))[1] > 6_000)
+            os.kill(server.pid_of("bridge"), signal.SIGKILL)
+            wait_for("the bot dialled anew", lambda: len(bot.sessions) == 2 and len(positions(bot.sessions[1])) > 50, 30.0)
+            caller.check_stream()
+            first, second = bot.sessions
+            start = second.messages[0]
+            assert (start["call_id"], start["resumed"], start["turn"]) == (first.messages[0]["call_id"], "process", 1)
+            assert 0 < start["heard_ms"] <= start["said_ms"] <= 1_000 and start["away_ms"] >= 0
+            told = positions(first) + positions(second)
+            gaps = sum(position - before != 160 for before, position in itertools.pairwise(told))
+            assert gaps <= 1 and told == sorted(told), "what was in hand may be missing, or what the ring could not keep"
+        server.wait_until_quiet()
+        server.checked = len(server.log())
 
 
 @pytest.mark.parametrize("fallback", ["echo"])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -63,17 +64,17 @@ async def listen(session: Session) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(bot: Bot) -> AsyncIterator[Bot]:
-    """`bot.url` is where it is: ws://127.0.0.1:PORT/media."""
+async def serving(bot: Bot, tls: ssl.SSLContext | None = None) -> AsyncIterator[Bot]:
+    """`bot.url` is where it is: ws://127.0.0.1:PORT/media, or wss:// with `tls`."""
     app = web.Application()
     app.router.add_get("/media", bot.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     server = site._server
     assert isinstance(server, asyncio.Server)
-    bot.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/media"
+    bot.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/media"
     try:
         yield bot
     finally:

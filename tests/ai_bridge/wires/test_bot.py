@@ -454,3 +454,18 @@ def test_an_address_that_is_none_is_refused(reference, reason):
 
 def test_json_reads_what_is_put_together_by_hand():
     assert json.loads(json.dumps(media(tone(160))))["event"] == "media"
+
+
+def test_what_the_caller_says_to_a_bot_that_is_given_up_holds_nothing_up(tmp_path, caplog):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("twilio+ws://127.0.0.1:9/media", arguments=FAST)
+            line.caller_says(tone(160))
+            scene.ring()
+            await scene.until(lambda: scene.of(HangUp))
+            scene.stop("a")
+            async with asyncio.timeout(2):
+                await scene.until(lambda: not bridge.calls and not bridge._stopped)
+
+    asyncio.run(scenario())
+    assert "still busy" not in caplog.text
