@@ -5,7 +5,7 @@ import select
 import time
 
 from control_plane.messages import MediaDescription
-from media_workers import duty_cycle, rtcp
+from media_workers import duty_cycle, jitter_buffer, rtcp
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.rows import Rows
 from shm import counters, layout, ring
@@ -29,6 +29,7 @@ def compile_all() -> None:
     rows.update("warm-up", MediaDescription("PCMU", 0, "127.0.0.1", 9, direction="sendonly"), now)
     rows.take_key("warm-up", "1", now)
     rtcp.say_bye(worker, row, now)
+    jitter_buffer.packet_index(1, 1)  # of a call whose SRTP keys change
     rows.close("warm-up", now)
     rows.release_quiet(now + 1)
 

@@ -1,6 +1,7 @@
 """Compiling by running: nothing that a worker runs is left for its first call."""
 
 import mmap
+import os
 import select
 import socket
 import sys
@@ -10,7 +11,7 @@ import numba
 import pytest
 from numba.core.registry import CPUDispatcher
 
-from control_plane.messages import MediaDescription
+from control_plane.messages import MediaDescription, SrtpKeys
 from media_workers import duty_cycle, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.rows import Rows
@@ -35,6 +36,10 @@ def compiled() -> dict[str, int]:
     return {f"{kernel.py_func.__module__}.{kernel.__name__}": len(kernel.signatures) for kernel in kernels}
 
 
+def keys() -> SrtpKeys:
+    return SrtpKeys("AES_CM_128_HMAC_SHA1_80", os.urandom(30), os.urandom(30))
+
+
 def test_nothing_is_compiled_while_calls_come_and_go() -> None:
     """A worker that compiles takes longer than its heartbeat may stop: it is killed, and so is each successor at the same place."""
     warm_up.compile_all()
@@ -55,6 +60,9 @@ def test_nothing_is_compiled_while_calls_come_and_go() -> None:
             duty_cycle.run(worker, epoll.fileno(), 0, now + 1_000_000)
         assert rows.close("a", now) is not None
         rows.release_quiet(now + 1)
+        rows.open("b", 0, MediaDescription("PCMU", 0, "127.0.0.1", 9, srtp=keys()), now)
+        rows.update("b", MediaDescription("PCMU", 0, "127.0.0.1", 9, srtp=keys()), now)
+        rows.close("b", now)
         Rows(worker, 0, 1, 0)
     assert {name: count for name, count in compiled().items() if count != before.get(name, 0)} == {}
 
