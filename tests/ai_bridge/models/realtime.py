@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from control_plane.g711 import ALAW_TO_PCM, PCM_TO_ALAW, PCM_TO_ULAW, ULAW_TO_PCM
-from tests.ai_bridge.wires.bots import Session
+from tests.ai_bridge.wires.bots import Bot, Session, serving
 
 LOUD = 1_000
 """A frame with a peak above this is speech."""
@@ -210,3 +210,14 @@ class Realtime:
     def said(self, kind: str) -> list[Any]:
         """What came of this type."""
         return [message for message in list(self.session.messages) if message["type"] == kind]
+
+
+async def main() -> None:
+    """A server in a process of its own, for tests that kill it. Its address is printed."""
+    async with serving(Bot(lambda session: Realtime(session, lambda _: [Tone(1_000, 20.0)]).serve())) as bot:
+        print(bot.url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
