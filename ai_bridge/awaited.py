@@ -65,6 +65,10 @@ class Utterance(Awaited):
 
     def __init__(self, queue: "SpeechQueue", begins_at: int) -> None:
         super().__init__(queue, begins_at, None)
+        self.began_ns = 0
+        """CLOCK_MONOTONIC when its first frame went out, as the media worker tells it. 0: not yet, or never told."""
+        self.first_ends_at: int | None = None  # its first frame, once it is said
+        self._beginning: list[asyncio.Future[None]] = []
         self.samples = 0
         """How long it is, at the call's line rate; that of a stream grows."""
 
@@ -86,8 +90,28 @@ class Utterance(Awaited):
     def duration_ms(self) -> float:
         return self.samples * 1000 / self.queue.rate_hz
 
+    def begin(self, at_ns: int) -> None:
+        """Its first frame is on the wire."""
+        self.began_ns = self.began_ns or at_ns
+        self._wake_beginning()
+
+    async def begun(self) -> int:
+        """Until its first frame is on the wire: `began_ns`. 0 if it was cut off before."""
+        if not self.began_ns and not self.is_done:
+            future = asyncio.get_running_loop().create_future()
+            self._beginning.append(future)
+            await future
+        return self.began_ns
+
+    def _wake_beginning(self) -> None:
+        for future in self._beginning:
+            if not future.done():
+                future.set_result(None)
+        self._beginning.clear()
+
     def settle(self, played: int) -> None:
         super().settle(played)
+        self._wake_beginning()
         self.was_interrupted = self.ends_at is None or self.heard_samples < self.samples
 
     def __await__(self) -> Generator[Any, None, float]:

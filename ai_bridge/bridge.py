@@ -115,15 +115,15 @@ class Bridge:
         return taken
 
     def _receive_event(self, call: Call, record: Record) -> None:
-        _, _, _, turn, value, _, _, kind, *_ = record
+        _, at_ns, _, turn, value, _, _, kind, *_ = record
         if kind == DTMF:
             call.post("on_dtmf", chr(value))
         elif kind == MARK_PLAYED:
-            call.speech.receive_mark(turn, value)
+            call.speech.receive_mark(turn, value, at_ns)
         elif kind == TURN_ENDED:
             call.speech.receive_turn_ended(turn, value)
         elif kind == DRAINED:
-            call.speech.receive_mark(turn, value)
+            call.speech.receive_mark(turn, value, at_ns)
             if turn == call.turn and not call.is_speaking:
                 call.post("on_drained")
         elif kind == HELD:

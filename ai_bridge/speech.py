@@ -166,6 +166,7 @@ class SpeechQueue:
         self._start = 0  # samples of the first chunk that are in the ring already
         self._pending: deque[Utterance | Mark] = deque()
         self._open: SpeechStream | None = None
+        self._starting: Utterance | None = None  # nothing of it was said yet
         self._writers: list[asyncio.Future[None]] = []
         self._played = (0, 0)
         self.turn, said[row] = self._take_over()
@@ -307,7 +308,7 @@ class SpeechQueue:
         self._said[self.row] = 0
         self._chunks.clear()
         self._start = 0
-        self._open = None
+        self._open = self._starting = None
         for awaited in self._pending:
             if awaited.cut_ns is None:
                 awaited.cut_ns = now_ns
@@ -317,7 +318,22 @@ class SpeechQueue:
         return turn
 
     def push(self, pcm: Pcm, mark: int, key: int = 0) -> None:
-        """Whole frames of speech or of a key, in order. What the ring has no room for waits here."""
+        """Whole frames of speech or of a key, in order. What the ring has no room for waits here.
+
+        The first frame of an utterance has a mark of its own: the worker tells when it went out.
+        """
+        starting = self._starting
+        if starting is not None and key == 0:
+            self._starting = None
+            starting.first_ends_at = self.said + self.frame_samples
+            if pcm.size > self.frame_samples:
+                self._put(pcm[: self.frame_samples], starting.first_ends_at, 0)
+                pcm = pcm[self.frame_samples :]
+            else:
+                mark = starting.first_ends_at
+        self._put(pcm, mark, key)
+
+    def _put(self, pcm: Pcm, mark: int, key: int) -> None:
         self._said[self.row] += pcm.size
         if not pcm.flags.c_contiguous:
             pcm = np.ascontiguousarray(pcm)
@@ -353,6 +369,8 @@ class SpeechQueue:
             awaited.settle(0)
             return
         self._pending.append(awaited)
+        if isinstance(awaited, Utterance):
+            self._starting = awaited
         self._on_change(self)
 
     def _pump(self) -> None:
@@ -375,8 +393,12 @@ class SpeechQueue:
         if self._writers:
             self._wake_writers()
 
-    def receive_mark(self, turn: int, mark: int) -> None:
-        """MARK_PLAYED: `mark` samples of the turn are on the wire."""
+    def receive_mark(self, turn: int, mark: int, at_ns: int) -> None:
+        """MARK_PLAYED: `mark` samples of the turn are on the wire, the last of them since `at_ns`."""
+        for awaited in self._pending:
+            if isinstance(awaited, Utterance) and awaited.turn == turn and awaited.first_ends_at == mark:
+                awaited.begin(at_ns)
+                break
         self._settle_played(turn, mark)
 
     def receive_turn_ended(self, turn: int, heard_samples: int) -> None:

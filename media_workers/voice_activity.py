@@ -9,9 +9,10 @@ import math
 import numpy as np
 
 from shm.jit import njit
+from shm.layout import FRAME_MS, SPEECH_HANGOVER_MS
 
 ONSET_FRAMES = 2  # 40 ms: shorter is a click
-HANGOVER_FRAMES = 15  # 300 ms: pauses between words are shorter
+HANGOVER_FRAMES = SPEECH_HANGOVER_MS // FRAME_MS
 ABOVE_FLOOR_DB = 9
 SURE_ABOVE_FLOOR_DB, SURE_DBOV = 25, -30
 """As loud as this for a whole frame is no click: one frame is enough, and an interruption acts 20 ms sooner."""

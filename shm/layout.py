@@ -64,6 +64,8 @@ AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED, QUALITY = range(1, 
 # QUALITY: value is MOS x 100, position the round trip in us, turn the loss in 1/100 %, rtp_timestamp the jitter in us.
 # Flags of AUDIO.
 SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG = 1, 2, 4, 8
+SPEECH_HANGOVER_MS = 300
+"""SPEECH_FLAG is off from the frame on that ends so long after the last sound: pauses between words are shorter."""
 
 FRAME = np.dtype(
     [

@@ -2,10 +2,11 @@
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from control_plane.messages import BOUNDS, CallFacts, Counted, Distribution, Figures
 
+LONGEST_TURN_MS = 3_600_000
 Key = tuple[str, str, str]
 """Direction, trunk, what."""
 
@@ -47,8 +48,18 @@ class FrontFigures:
             self._count(facts, "loss_ratio", lost / (received + lost))
             self._count(facts, "jitter_seconds", facts.counters.get("jitter_us", 0) / 1e6)
 
+    def take_turn(self, direction: str, trunk: str, parts: Mapping[str, float]) -> None:
+        """A turn that was answered: the `values` of a note "turn", in milliseconds."""
+        for name, value_ms in parts.items():
+            figure = f"turn_{name.removesuffix('ms').removeprefix('total_')}seconds"
+            if figure in BOUNDS and 0 <= value_ms < LONGEST_TURN_MS:  # agents write notes as they like
+                self._add(direction, trunk, figure, value_ms / 1000)
+
     def _count(self, facts: CallFacts, name: str, value: float) -> None:
-        key = facts.direction, facts.trunk, name
+        self._add(facts.direction, facts.trunk, name, value)
+
+    def _add(self, direction: str, trunk: str, name: str, value: float) -> None:
+        key = direction, trunk, name
         tally = self.tallies.get(key)
         if tally is None:
             tally = self.tallies[key] = Tally(name)

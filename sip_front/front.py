@@ -121,6 +121,9 @@ class Front:
         if isinstance(message, Alive):
             self._hear(message, identity, now_ns)
         elif isinstance(message, Noted):
+            call = self.calls.get(message.call_id)
+            if message.kind == "turn" and call is not None:
+                self.figures.take_turn(call.direction, call.trunk, message.values)
             self.operators.show(message, message.call_id)
         elif not self._handle_fact(identity, message, now_ns):
             self.operators.receive(identity, message, now_ns)

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import importlib
 import logging
+import time
 import urllib.parse
 from collections import deque
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ from ai_bridge.models.model import (
 from ai_bridge.models.tools import Toolbox
 from ai_bridge.models.web import Asker, fetch
 from ai_bridge.speech import SpeechStream
+from ai_bridge.turn_times import TurnTimes
 from ai_bridge.wires import options
 from ai_bridge.wires.bot import Bot, address_of
 from ai_bridge.wires.socket import Broken, Connection
@@ -66,6 +68,7 @@ class Item:
         self.item_id, self.turn, self.model, self.rate_hz = item_id, turn, model, rate_hz
         self.samples = 0  # that came, at `rate_hz`
         self.is_complete = False  # nothing more comes of it
+        self.is_answer = False  # the first after the caller has spoken
         self.is_dropped = False  # the model was told that nothing of it was heard
         self.stream: SpeechStream | None = None  # once it is being said
 
@@ -88,6 +91,7 @@ class ModelAgent(Bot):
         self._said_items: deque[Item] = deque(maxlen=64)
         self._history: deque[Told] = deque(maxlen=MOST_REMEMBERED)
         self._preroll: deque[Frame] = deque(maxlen=PREROLL_FRAMES)
+        self._times = TurnTimes()
         self._keys = ""
         self._keys_timer: asyncio.TimerHandle | None = None
         self._complaints = self._sessions = self._tools_at_work = 0
@@ -194,7 +198,9 @@ class ModelAgent(Bot):
     # ---- from the line to the model ---------------------------------------------------------------------------
 
     def on_audio(self, frame: Frame) -> Answer:
-        self._hears_speech = frame.is_speech
+        if self._hears_speech != frame.is_speech:
+            self._hears_speech = frame.is_speech
+            self._time_caller(frame)
         if self.call.is_held:
             return None  # music of theirs, if anything
         if self._settings.turns != "line" or frame.is_speech:
@@ -207,6 +213,13 @@ class ModelAgent(Bot):
             super()._send_audio(bot, self._preroll.popleft())
         super()._send_audio(bot, frame)
 
+    def _time_caller(self, frame: Frame) -> None:
+        if frame.is_speech:
+            self._times.caller_speaks()
+        else:
+            self._times.caller_is_silent(frame.captured_ns)
+            self._tell_times()
+
     def on_speech_started(self) -> None:
         if self._settings.barge_in == "line":
             self._interrupt()
@@ -215,6 +228,7 @@ class ModelAgent(Bot):
     def on_speech_stopped(self) -> None:
         self._stopped_at = self._clock()
         if self._settings.turns == "line" and self._is_ready:
+            self._times.detected(time.monotonic_ns())
             self._send(self._model.end_of_speech())
 
     def on_dtmf(self, key: str) -> None:
@@ -269,7 +283,7 @@ class ModelAgent(Bot):
                 if self._settings.barge_in != "off":
                     self._interrupt()
             case CallerStopped():
-                pass
+                self._times.detected(time.monotonic_ns())
             case Told(kind, text):
                 if text.strip():
                     self._history.append(deed)
@@ -301,6 +315,8 @@ class ModelAgent(Bot):
         if self._waiting_s > MOST_WAITING_S:
             self._stop_at_limit(item)
             return
+        if not item.samples and self._times.first_audio(time.monotonic_ns()):
+            item.is_answer = True
         item.samples += pcm.size
         self._waiting_s += pcm.size / rate_hz
         self._waiting.put_nowait((item, pcm))
@@ -335,10 +351,21 @@ class ModelAgent(Bot):
         if item.stream is None:
             item.stream = self.call.stream(item.rate_hz, self._settings.ahead_ms)
             self._said_items.append(item)
+            if item.is_answer:
+                self.call.spawn(self._time_answer(item.stream))
         if pcm is None:
             item.stream.end()
         else:
             await item.stream.write(pcm)
+
+    async def _time_answer(self, stream: SpeechStream) -> None:
+        self._times.on_wire(await stream.begun())
+        self._tell_times()
+
+    def _tell_times(self) -> None:
+        parts = self._times.take()
+        if parts:
+            self.call.note("turn", "", **parts)
 
     # ---- interruptions ----------------------------------------------------------------------------------------
 

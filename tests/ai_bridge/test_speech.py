@@ -44,7 +44,7 @@ class Desk:
         taken = ring.collect(self.rings, np.array([1]), np.array([7]), np.zeros(1, np.int64), frames, pcm, 64)
         for frame in frames[:taken]:
             if frame["kind"] == MARK_PLAYED:
-                self.queue.receive_mark(int(frame["turn"]), int(frame["value"]))
+                self.queue.receive_mark(int(frame["turn"]), int(frame["value"]), int(frame["captured_ns"]))
             elif frame["kind"] == TURN_ENDED:
                 self.queue.receive_turn_ended(int(frame["turn"]), int(frame["value"]))
 
@@ -66,6 +66,29 @@ def test_a_long_utterance_goes_through_a_full_ring_without_a_gap():
     desk.tick(1000)
     assert utterance.heard_samples == pcm.size and not desk.queue.has_work
     assert np.array_equal(desk.line.heard(), pcm)
+
+
+def test_when_an_utterance_begins_on_the_wire_is_told_by_the_worker():
+    desk = Desk()
+    first, second, third = desk.queue.say(tone(500)), desk.queue.stream(8_000, 1000), None
+    assert second.write_nowait(tone(80)) and second.write_nowait(tone(400))
+    before_ns = desk.line.now_ns
+    desk.tick()
+    assert before_ns < first.began_ns <= desk.line.now_ns and second.began_ns == 0
+    desk.tick(3)
+    assert second.began_ns == 0
+    desk.tick()
+    assert second.began_ns > first.began_ns
+    second.end()
+    desk.tick(5)
+    third = desk.queue.say(tone(160))
+    desk.tick()
+    assert third.began_ns > second.began_ns and third.is_done
+    cut = desk.queue.say(tone(800))
+    desk.queue.new_turn(desk.now_ns)
+    desk.tick(2)
+    assert cut.began_ns == 0 and asyncio.run(cut.begun()) == 0
+    assert np.array_equal(desk.line.heard()[:500], tone(500)), "not a sample is lost for it"
 
 
 def test_chunks_of_any_size_make_one_stream_without_gaps():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.messages import BOUNDS, Counted, Distribution, Figures, GetFigures, MediaClosed, decode, encode
+from control_plane.messages import BOUNDS, Counted, Distribution, Figures, GetFigures, MediaClosed, Noted, decode, encode
 from sip_front.figures import FrontFigures
 from tests.sip_front.simulation import Machine, Network, Phone
 
@@ -44,6 +44,19 @@ def test_calls_are_counted_by_state_and_by_how_they_ended(machine: Machine, phon
     assert 7 <= talked.sum < 8 and talked.counts[BOUNDS["duration_seconds"].index(10)] == sum(talked.counts) == 1
     assert distribution(found, "loss_ratio").counts[BOUNDS["loss_ratio"].index(0.02)] == 1, "a bound holds what equals it"
     assert distribution(found, "jitter_seconds").sum == 0.003 and distribution(found, "mos").sum == 4.05
+
+
+def test_the_parts_of_a_turn_are_counted_and_nonsense_is_not(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    (call_id,) = machine.front.calls
+    machine.tell(b"bridge-0", Noted(call_id, 1, "turn", "", {"detected_ms": 510.0, "model_ms": 300.0, "wire_ms": 20.0, "total_ms": 830.0}))
+    machine.tell(b"bridge-0", Noted(call_id, 1, "turn", "", {"total_ms": float("nan"), "model_ms": -1.0, "other_ms": 5.0}))
+    machine.tell(b"bridge-0", Noted("gone", 1, "turn", "", {"total_ms": 830.0}))
+    found = figures(machine)
+    sums = {row.name: (sum(row.counts), row.sum) for row in found.distributions if row.name.startswith("turn_")}
+    assert sums == {
+        "turn_seconds": (1, 0.83), "turn_detected_seconds": (1, 0.51), "turn_model_seconds": (1, 0.3), "turn_wire_seconds": (1, 0.02)
+    }  # fmt: skip
 
 
 def test_who_is_turned_away_is_counted_by_status(machine: Machine, phone: Phone) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from tests.ai_bridge.models.realtime import Answer, Call, Realtime, Tone, encode
 from tests.ai_bridge.wires.bots import Bot, Session, serving_beside
 from tests.system.caller import FRAME, Caller, tone
 from tests.system.conftest import StartServer
-from tests.system.server import ROOT, Server, wait_for
+from tests.system.server import HOST, ROOT, Server, free_tcp_port, wait_for
 from tests.system.sound import pitch_and_level
 
 KEY = "sk-not-to-be-seen-by-anybody-0123456789"
@@ -33,8 +34,9 @@ class Talker:
         self.is_speaking = False
 
 
-def start(start_server: StartServer, url: str, **arguments: str) -> Server:
-    return start_server(only=[{"agent": f"openai+{url}", "arguments": {"retries": "0", **arguments}}], keys={"openai": KEY})
+def start(start_server: StartServer, url: str, http: dict[str, str] | None = None, **arguments: str) -> Server:
+    route = {"agent": f"openai+{url}", "arguments": {"retries": "0", **arguments}}
+    return start_server(only=[route], keys={"openai": KEY}, http=http or {})
 
 
 def check_nothing_shows_the_key(server: Server) -> None:
@@ -53,7 +55,9 @@ def test_a_model_hears_speaks_and_is_told_what_an_interrupted_caller_heard(start
         await sessions[-1].serve()
 
     with serving_beside(Bot(serve)) as bot:
-        server, talker = start(start_server, bot.url, silence_ms="300", tools="hang_up"), Talker()
+        http_port = free_tcp_port()
+        http = {"listen": f"{HOST}:{http_port}"}
+        server, talker = start(start_server, bot.url, http, silence_ms="300", tools="hang_up"), Talker()
         with Caller(server.sip_port, payload=talker) as caller:
             wait_for("the session", lambda: sessions and sessions[0].config)
             model, since = sessions[0], 0
@@ -75,6 +79,10 @@ def test_a_model_hears_speaks_and_is_told_what_an_interrupted_caller_heard(start
             pitch_hz, level = pitch_and_level(model.heard[: FRAME * 60][-8_000:])
             assert abs(pitch_hz - 440) < 10 and loud.size > FRAME * 80, (pitch_hz, level)
             check_nothing_shows_the_key(server)
+            with urllib.request.urlopen(f"http://{HOST}:{http_port}/metrics") as answer:
+                turns = [line for line in answer.read().decode().splitlines() if line.startswith("bellframe_call_turn_") and "_sum" in line]
+            print(*turns, sep="\n")
+            assert len(turns) == 4
             words[:] = [Tone(500, 0.3, "goodbye"), Call("hang_up", '{"reason": "done"}')]
             find_next = len(caller.received)
             wait_for("another answer", lambda: find(caller, said[:FRAME], find_next - 200))

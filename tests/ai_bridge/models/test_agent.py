@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from control_plane.credentials import Credentials
 from control_plane.errors import ConfigurationError
 from control_plane.messages import AgentFailed, HangUp, Noted, Transfer, TransferEnded
 from control_plane.secret import Secret
-from shm.layout import SPEECH_FLAG
+from shm.layout import SPEECH_FLAG, SPEECH_HANGOVER_MS
 from tests.ai_bridge.line import Line, tone
 from tests.ai_bridge.models.realtime import Answer, Call, Realtime, Tone, sine
 from tests.ai_bridge.scene import Scene, stage
@@ -135,6 +136,22 @@ def test_a_turn_from_the_callers_words_to_the_models(tmp_path, rate_hz, line_for
     play(tmp_path, act, rate_hz=rate_hz, line_format=line_format, transcription="whisper-1")
 
 
+def test_where_the_time_of_a_turn_goes_is_noted(tmp_path):
+    async def act(p: Play) -> None:
+        await p.ready()
+        p.says(SPEECH, SPEECH_FLAG)
+        p.line.now_ns = time.monotonic_ns() + SPEECH_HANGOVER_MS * 1_000_000
+        p.says(SILENCE)
+        await p.until(lambda: p.call.queued_ms)
+        p.line.now_ns = time.monotonic_ns()
+        await p.playing(lambda: p.notes("turn"))
+        parts = p.notes("turn")[0].values
+        assert set(parts) == {"detected_ms", "model_ms", "wire_ms", "total_ms"} and all(0 <= value < 1_000 for value in parts.values())
+        assert parts["total_ms"] == pytest.approx(parts["detected_ms"] + parts["model_ms"] + parts["wire_ms"], abs=0.2)
+
+    play(tmp_path, act)
+
+
 def test_it_speaks_first_if_the_route_says_so(tmp_path):
     async def act(p: Play) -> None:
         await p.until(lambda: p.sessions and p.model.said("response.create"))
@@ -162,6 +179,7 @@ def test_an_interruption_is_silence_at_once_and_the_model_is_told_what_was_heard
         assert list(p.model.truncated.values()) in ([ticked // 8, 0], [0, ticked // 8]) and not p.model.errors
         first, second = p.model.made_ms
         assert p.model.truncated == {first: ticked // 8, second: 0}
+        await p.until(lambda: p.notes("interrupted"))
         assert p.notes("interrupted")[0].values["heard_ms"] == ticked // 8
         p.says(SILENCE)  # and it answers again, from its first sample on
         await p.until(lambda: len(p.model.made_ms) >= 3)
