@@ -39,6 +39,7 @@ decode = msgspec.json.Decoder(Command).decode
 
 class Asterisk(Wire):
     has_binary_audio = True
+    bot_class = "ai_bridge.wires.bot:DrainedBot"
     queue_high_ms = XOFF_FRAMES * FRAME_MS
     queue_low_ms = XON_FRAMES * FRAME_MS
 

@@ -234,10 +234,6 @@ class Bot(Agent):
         self._send(self._wire.hold(is_held))
         return None
 
-    def on_drained(self) -> Answer:
-        self._send(self._wire.drained())
-        return None
-
     def on_end(self, cause: str) -> None:
         for timer in (self._flush, self._queue_timer):
             if timer is not None:
@@ -357,6 +353,14 @@ class Bot(Agent):
         self._marks.clear()
         for name in names:
             self._send(self._wire.played(name))
+
+
+class DrainedBot(Bot):
+    """Of a wire that tells when the line falls silent: for an echo that is every frame, so nobody else is asked."""
+
+    def on_drained(self) -> Answer:
+        self._send(self._wire.drained())
+        return None
 
 
 def utc_now() -> datetime.datetime:

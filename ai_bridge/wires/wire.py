@@ -147,7 +147,7 @@ class Wire:
         return ()
 
     def drained(self) -> Messages:
-        """Everything said is on the wire: the line falls silent."""
+        """Everything said is on the wire: the line falls silent. Told with `bot_class` DrainedBot."""
         return ()
 
     def stop(self, cause: str) -> Messages:

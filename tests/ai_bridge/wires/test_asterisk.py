@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from ai_bridge.wires.asterisk import Asterisk
 from ai_bridge.wires.wire import BotViolation, Clear, Finish, Ignored, Look, Mark, Pause, Resume, Say
 from control_plane.errors import ConfigurationError
+from tests.ai_bridge.scene import stage
 from tests.ai_bridge.wires.about import about, told
+from tests.ai_bridge.wires.bots import Bot, Session, serving
 
 SAMPLES = np.array([1, -2, 300], np.int16)
 
@@ -94,3 +97,37 @@ def test_nonsense_is_the_bots_error(message):
 def test_a_format_of_messages_that_there_is_not():
     with pytest.raises(ConfigurationError, match="control_messages"):
         Asterisk(about(control_messages="xml"))
+
+
+def test_on_a_call_the_queue_is_asked_for_paused_full_and_drained(tmp_path):
+    async def behave(session: Session) -> None:
+        await session.send({"command": "REPORT_QUEUE_DRAINED"})
+        await session.send(bytes(160 * 901))
+        for command in ("PAUSE_MEDIA", "GET_STATUS", "CONTINUE_MEDIA", "REPORT_QUEUE_DRAINED"):
+            await session.send({"command": command})
+        await session.read()
+
+    async def scenario() -> None:
+        async with serving(Bot(behave)) as bot, stage(tmp_path) as (scene, bridge):
+            line = await scene.call(f"asterisk+{bot.url}", arguments={"control_messages": "json"})
+            await scene.until(lambda: bot.sessions and bot.sessions[0].of("STATUS"))
+            (session,) = bot.sessions
+            (status,) = session.of("STATUS")
+            assert (status["queue_length"], status["queue_full"], status["media_paused"]) == (901, True, True)
+
+            def after_a_tick(event: str) -> object:
+                line.tick()
+                scene.ring()
+                return session.of(event)
+
+            while bridge.calls["a"].queued_ms > 16_000:
+                line.tick()
+                await asyncio.sleep(0)
+            await scene.until(lambda: session.of("MEDIA_XON"))
+            assert len(session.of("QUEUE_DRAINED")) == 1
+            await scene.until(lambda: after_a_tick("QUEUE_DRAINED")[1:])
+            assert bridge.calls["a"].queued_ms == 0 and len(session.of("MEDIA_XOFF")) == 1
+            scene.stop("a")
+            await scene.until(lambda: not bridge.calls and not bridge._stopped)
+
+    asyncio.run(scenario())
