@@ -18,6 +18,7 @@ COMMANDS = {
     "up": ("control_plane.commands.up", "run the server in the foreground"),
     "status": ("control_plane.commands.status", "is the server well: its processes and how many calls they carry"),
     "calls": ("control_plane.commands.calls", "the calls that are up"),
+    "phones": ("control_plane.commands.phones", "the phones that have logged in"),
     "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
     "trace": ("control_plane.commands.trace", "the SIP messages of a call, as a ladder"),
     "records": ("control_plane.commands.records", "the calls that have ended, and how"),

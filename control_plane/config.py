@@ -60,6 +60,10 @@ class Sip(Section):
     (baresip 1.0 does), so add SHA-256 once all of yours know it."""
     trace: bool = False
     """Keep the SIP messages of the last 500 calls in memory for `bellframe trace`, passwords and keys covered: some microseconds each."""
+    register_min_seconds: int = 60
+    """A phone of [[users]] that registers for less is told to ask for more (423)."""
+    register_max_seconds: int = 3600
+    """One that asks for more gets this. Less finds a phone that was switched off sooner, and costs a message each time."""
     drain_seconds: float = 30.0
     """How long calls may finish after SIGTERM. Then they are ended with BYE."""
     max_calls_per_second: float = 200.0
@@ -171,6 +175,8 @@ DAY_S = 86_400
 LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what to write
     ("sip.drain_seconds",             0,      DAY_S,  "0 ends calls at once"),
     ("sip.max_calls_per_second",      0.1,    100_000, "sip.allow = [] takes no calls at all"),
+    ("sip.register_min_seconds",      1,      3600,   "60 keeps phones from asking all the time"),
+    ("sip.register_max_seconds",      60,     DAY_S,  "3600 is usual"),
     ("sip.session_expires_seconds",   0,      DAY_S,  "0 is no session timers; else 90 at least, and 1800 is usual"),
     ("sip.connection_start_seconds",  0.5,    600,    "10 gives a slow handshake time"),
     ("sip.connection_idle_seconds",   0.5,    DAY_S,  "600 outlasts the keepalives of phones"),
@@ -225,6 +231,8 @@ def check(config: Config) -> Config:
             raise ConfigurationError(f"{setting}: {value} is not from {low} to {high}; {remedy}")
     if 0 < config.sip.session_expires_seconds < 90:  # RFC 4028 5
         raise ConfigurationError("sip.session_expires_seconds: below 90 far ends refuse the call; 1800 is usual, 0 is no session timers")
+    if config.sip.register_min_seconds > config.sip.register_max_seconds:
+        raise ConfigurationError("sip.register_min_seconds: it is above sip.register_max_seconds; 60 and 3600 are usual")
     config.cores()
     check_sources(config.sip.allow, "sip.allow")
     check_trunks(config.trunks, config.users)

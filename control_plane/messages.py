@@ -238,6 +238,10 @@ class GetFigures(Message):
     pass
 
 
+class GetPhones(Message):
+    pass
+
+
 class GetEnded(Message):
     """The calls that have ended, oldest first, a few at a time. The answer says with which number to go on."""
 
@@ -371,6 +375,22 @@ class TrunkFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """By name: up, or why it is down."""
 
 
+class PhoneFacts(msgspec.Struct, frozen=True):
+    """A phone that has registered."""
+
+    user: str
+    contact: str
+    address: str
+    """Where it is called: where its registration came from."""
+    transport: str
+    expires_s: int
+    user_agent: str
+
+
+class Phones(Message):
+    phones: tuple[PhoneFacts, ...]
+
+
 class Status(Message):
     version: str
     sip: str
@@ -500,6 +520,8 @@ Anything = (
     | GetCalls
     | GetCall
     | GetFigures
+    | GetPhones
+    | Phones
     | GetTrace
     | Traced
     | GetEnded

@@ -28,6 +28,8 @@ class Admitted(NamedTuple):
     """Empty: no trunk in particular."""
     refusal: Refusal | None
     """None: it may come. With status 0 it gets no answer."""
+    user: str = ""
+    """Who has shown its password."""
 
 
 class Misses:
@@ -124,6 +126,8 @@ class Callers:
 
     def admit(self, request: Request, host: str, now_ns: int) -> Admitted:
         """For a request outside of what is under way. Default deny."""
+        if self.server is not None and request.method == "REGISTER":  # from trusted networks too: it says where somebody's calls go
+            return self._authenticate(self.server, request, host, now_ns)
         trunks = self.trunks_of(host)
         trusted = next((trunk for trunk in trunks if trunk not in self.with_users or request.method != "INVITE"), None)
         if trusted is not None and not (self.server and request.headers.get("Authorization")):
@@ -153,7 +157,7 @@ class Callers:
         if trunk in self.with_networks and trunk not in self.trunks_of(host):
             text = f"403: user {user!r} calls from {host}, which is not in allow of trunk {trunk}; add its network there"
             return Admitted("", Refusal(403, text))
-        return Admitted(trunk, None)
+        return Admitted(trunk, None, user)
 
     def _refuse_stranger(self, host: str, now_ns: int) -> Refusal:
         if not self._may_answer(host, now_ns):

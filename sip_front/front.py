@@ -45,6 +45,7 @@ from sip_front.negotiation import warning
 from sip_front.operators import Operators
 from sip_front.orders import Orders
 from sip_front.peers import Peer, Peers, Role
+from sip_front.phones import ELSEWHERE, Phones
 from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.redirection import Redirection
 from sip_front.routing import Chosen, Routing
@@ -89,6 +90,7 @@ class Front:
         self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, place_towards)
         self.user_agent.session_expires_s = config.sip.session_expires_seconds
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
+        self.phones = Phones(self)
         self.redirection = self.user_agent.redirection = Redirection(config.sip.follow, self.trunks)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
         self.user_agent.srtp = config.media.srtp
@@ -147,14 +149,15 @@ class Front:
         self._handle_events(now_ns)
 
     def lose_connection(self, lost: Address, why: str, now_ns: int) -> None:
+        self.phones.registrar.lose(lost)
         self.user_agent.lose_connection(lost, why, now_ns)
         self._handle_events(now_ns)
 
     def addresses_in_use(self) -> frozenset[object]:
-        """Flows and keys of what calls and trunks need, and hosts of those whom calls are with."""
+        """Flows and keys of what calls, trunks and phones need, and hosts of those whom calls are with."""
         peers = [session.peer for session in self.user_agent.sessions.values()]
         gateways = [address for addresses in self.trunks.addresses.values() for address in addresses]
-        streams = [address for address in (*peers, *gateways) if address.is_reliable]
+        streams = [address for address in (*peers, *gateways, *self.phones.registrar.sources()) if address.is_reliable]
         return frozenset((*(a.flow for a in streams), *(a.key for a in streams), *(peer.host for peer in peers))) - {0}
 
     def take_sip(self) -> list[tuple[bytes, Address]]:
@@ -288,7 +291,7 @@ class Front:
         elif event.kind == "ended":
             text = event.text
             if call.direction == "outbound" and event.status >= 400 and not call.was_answered:
-                text = why_not_answered(call.trunk, event)
+                text = why_not_answered("" if event.session.moves_on is ELSEWHERE else call.trunk, event)
             call.end(Cause.FAR_END_ENDED, text, now_ns, event.status)
         elif event.kind == "noted":
             if self.admission.is_worth_a_line(event.session.peer.host, f"noted {event.status}", now_ns):
@@ -385,6 +388,9 @@ class Front:
             return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
         if self.admission.is_draining:
             return DRAINING
+        user = "" if order.trunk else self.phones.name_in(order.to)
+        if user:
+            return self.phones.originate(order, user, now_ns)
         if order.trunk or not is_direct(order.to):
             return self._originate_by_trunk(order, now_ns)
         try:
@@ -408,7 +414,7 @@ class Front:
             return plan
         session = self.user_agent.call(order.call_id, plan.legs[0].uri, [leg.destination for leg in plan.legs], "")
         self.trunks.prepare(session, plan)
-        return self._call_out(order, session, plan.number, plan.trunk.name, now_ns)
+        return self.call_out(order, session, plan.number, plan.trunk.name, now_ns)
 
     def dial_out(self, order: Originate, uri: Uri, addresses: list[Address], now_ns: int) -> str:
         """`addresses`: one at least; the others are tried in their order if it cannot be reached."""
@@ -416,9 +422,9 @@ class Front:
         if self.admission.is_draining:
             return DRAINING
         session = self.user_agent.call(order.call_id, uri, addresses, order.caller)
-        return self._call_out(order, session, uri.number or uri.host, "", now_ns)
+        return self.call_out(order, session, uri.number or uri.host, "", now_ns)
 
-    def _call_out(self, order: Originate, session: Session, callee: str, trunk: str, now_ns: int) -> str:
+    def call_out(self, order: Originate, session: Session, callee: str, trunk: str, now_ns: int) -> str:
         call = Call(self, session, "outbound", now_ns, time.time())
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
         call.trunk = trunk
@@ -516,6 +522,7 @@ class Front:
         self.peers.prune(now_ns)
         self.moves.expire(now_ns)
         self.trunks.tick(now_ns)
+        self.phones.registrar.expire(now_ns)
         self.admission.log_the_rest(now_ns)
 
     def _fail_forsaken(self, now_ns: int) -> None:

@@ -73,7 +73,7 @@ class Invitation:
         """None: there was none for 64 T1."""
         session = self.session
         self.move_on_ns = None
-        if (response is None or response.status in PEER_FAILURES) and self._try_next(response, now_ns):
+        if (response is None or response.status in self.session.moves_on) and self._try_next(response, now_ns):
             return
         if response is None:
             session.end(self._why_unheard(), 503 if session.transport_failure else 408)  # 8.1.3.1

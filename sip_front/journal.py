@@ -17,6 +17,7 @@ from sip_front.call import resume_agent as order_agent
 from sip_front.call import update_media as order_media
 from sip_front.dialog import Dialog
 from sip_front.message import BadMessage, Request, parse, parse_name_address
+from sip_front.registrar import Binding
 from sip_front.sdp import parse_sdp
 from sip_front.session import Session
 from sip_front.session_state import State as SessionState
@@ -104,7 +105,14 @@ class Saved(msgspec.Struct, frozen=True, tag=True):
     allowed: tuple[str, ...]
 
 
-Entry = Begin | Saved | Over
+class SavedPhones(msgspec.Struct, frozen=True, tag=True):
+    """All phones of one user; none: they have gone."""
+
+    user: str
+    bindings: list[Binding]
+
+
+Entry = Begin | Saved | Over | SavedPhones
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
@@ -129,15 +137,17 @@ def read(octets: bytes) -> Iterator[Entry]:
         at += ENTRY.size + size
 
 
-def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Saved]]:
-    """The front that wrote them, and its calls as it left them. (0, []) if there is nothing to go on with."""
-    front_id, calls = 0, dict[str, Saved]()
+def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Saved | SavedPhones]]:
+    """The front that wrote them, its calls as it left them, and its phones. (0, []) if there is nothing to go on with."""
+    front_id, calls = 0, dict[str | tuple[str], Saved | SavedPhones]()
     for entry in entries:
         match entry:
             case Begin():
                 front_id, calls = entry.front_id if entry.boot_id == boot_id else 0, {}
             case Saved():
                 calls[entry.call_id] = entry
+            case SavedPhones():
+                calls[(entry.user,)] = entry
             case Over():
                 calls.pop(entry.call_id, None)
     return front_id, list(calls.values()) if front_id else []

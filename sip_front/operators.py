@@ -17,12 +17,14 @@ from control_plane.messages import (
     GetCalls,
     GetEnded,
     GetFigures,
+    GetPhones,
     GetStatus,
     GetTrace,
     HangUp,
     HoldCall,
     Message,
     Originate,
+    Phones,
     PressKeys,
     SipTraced,
     Status,
@@ -68,6 +70,8 @@ class Operators:
                 return self._no_trace(call_id)
             case GetFigures():
                 return front.figures.show((call.direction, call.trunk, call.state.name.lower()) for call in front.calls.values())
+            case GetPhones():
+                return Phones(front.phones.facts(now_ns))
             case GetCall(call_id=call_id):
                 up = front.calls.get(call_id)
                 facts = up.facts(now_ns) if up else front.ended.get(call_id) or front.resolving.get(call_id)

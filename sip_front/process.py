@@ -290,7 +290,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     await process.drain()
     feeding.cancel()
     process.stop()
-    if not process.front.calls:
+    if not process.front.calls and not process.front.phones.registrar.bindings:
         process.journal.remove()
     log.info("stopped")
 

@@ -13,6 +13,7 @@ from sip_front.capabilities import ALLOW, SDP
 from sip_front.dialog import Dialog
 from sip_front.digest import Client
 from sip_front.info import DTMF_TYPES, read_key
+from sip_front.invitation import PEER_FAILURES
 from sip_front.message import BadMessage, Message, Request, Response, make_response, parse_name_address
 from sip_front.negotiation import Negotiation, warning
 from sip_front.provisional import Provisional
@@ -45,6 +46,8 @@ class Session:
         """What it asks for there, where that is not the same for all: the gateways of a trunk have names of their own."""
         self.patience_ns = 0
         """How long a peer may say nothing at all before the next one is tried; 0: as long as the transaction lasts."""
+        self.moves_on: tuple[int, ...] = PEER_FAILURES
+        """Statuses of a peer after which the next one is tried."""
         self.is_secure = False
         """Of sips: URIs: TLS all the way."""
         self.local_tag = ""

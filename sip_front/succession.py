@@ -11,7 +11,7 @@ from control_plane import table
 from control_plane.errors import BellframeError
 from sip_front import journal
 from sip_front.call import Call
-from sip_front.journal import Entry, Over, Saved
+from sip_front.journal import Entry, Over, Saved, SavedPhones
 from sip_front.session import Session
 from sip_front.session_state import State as SessionState
 
@@ -47,20 +47,28 @@ class Succession:
             elif call_id in self.written:
                 self.written.discard(call_id)
                 entries.append(Over(call_id))
-        return entries
+        registrar = self.front.phones.registrar
+        changed, registrar.changed = registrar.changed, set()
+        return [*entries, *(SavedPhones(user, registrar.bindings.get(user, [])) for user in changed)]
 
     def all_entries(self, boot_id: str) -> list[Entry]:
         """A journal that says the same in the fewest words."""
         self.front.user_agent.touched.clear()
+        self.front.phones.registrar.changed.clear()
         saved = [entry for call in self.front.calls.values() if (entry := journal.save(call))]
         self.written = {entry.call_id for entry in saved}
-        return [journal.Begin(self.front.front_id, boot_id), *saved]
+        phones = self.front.phones.registrar.bindings
+        return [journal.Begin(self.front.front_id, boot_id), *saved, *(SavedPhones(user, bindings) for user, bindings in phones.items())]
 
     # ---- taking over ---------------------------------------------------------------------------------------------
 
-    def take_over(self, front_id: int, calls: list[Saved], now_ns: int) -> None:
+    def take_over(self, front_id: int, entries: list[Saved | SavedPhones], now_ns: int) -> None:
         """Before the first datagram is read."""
         front = self.front
+        for entry in entries:
+            if isinstance(entry, SavedPhones):
+                front.phones.registrar.restore(entry.user, entry.bindings, now_ns)
+        calls = [entry for entry in entries if isinstance(entry, Saved)]
         if not calls:
             return
         front.front_id = front_id  # the workers keep what this one opened

@@ -20,6 +20,7 @@ from sip_front.invitation import Invitation
 from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
 from sip_front.redirection import Redirection
+from sip_front.registrar import Registrar
 from sip_front.replaces import Found, find_replaced
 from sip_front.session import Session, start_incoming
 from sip_front.session_state import Event, State
@@ -57,6 +58,8 @@ class UserAgent:
         """0: no session timers."""
         self.redirection: Redirection | None = None
         """Where a 3xx may send us; None: nowhere."""
+        self.registrar: Registrar | None = None
+        """Of phones; None: there are no users who could log in."""
         self.deadlines = Deadlines()
         self.served: dict[tuple[str, ...], Served] = {}
         self.sent: dict[tuple[str, str], Sent] = {}
@@ -105,7 +108,7 @@ class UserAgent:
                     self._refuse_stranger(message, admitted.refusal, octets, source, now_ns)
                     return
                 validate(message)
-                self._receive_request(message, source, admitted.trunk, now_ns)
+                self._receive_request(message, source, admitted, now_ns)
         except BadMessage as failure:
             self._receive_bad(failure, octets, source, now_ns)
 
@@ -344,7 +347,7 @@ class UserAgent:
         self.flush(sent)
         return True
 
-    def _receive_request(self, request: Request, source: Address, trunk: str, now_ns: int) -> None:
+    def _receive_request(self, request: Request, source: Address, admitted: Admitted, now_ns: int) -> None:
         key = server_key(request)  # of what came: rport is not there yet
         served = self.served.get(key)
         destination = mark_received(request, source)
@@ -362,7 +365,7 @@ class UserAgent:
         elif tag:
             self._receive_in_dialog(request, key, tag, source, destination, now_ns)
         elif request.method != "ACK":
-            self._receive_new(request, key, source, destination, trunk, now_ns)
+            self._receive_new(request, key, source, destination, admitted, now_ns)
 
     def _receive_cancel(self, request: Request, key: tuple[str, ...], destination: Address, now_ns: int) -> None:
         served = self.served.get((*key[:2], "INVITE", *key[3:]))
@@ -396,13 +399,18 @@ class UserAgent:
         session.receive_request(served, now_ns)
 
     def _receive_new(
-        self, request: Request, key: tuple[str, ...], source: Address, destination: Address, trunk: str, now_ns: int
+        self, request: Request, key: tuple[str, ...], source: Address, destination: Address, admitted: Admitted, now_ns: int
     ) -> None:
         """Outside of a dialog, in the order of 8.2. Max-Forwards 0 has arrived like any other (RFC 4475 3.3.11: 483 is for proxies)."""
         if request.method == "OPTIONS":
             refusal = self.admission.is_draining
             headers = (("Retry-After", str(self.admission.drain_seconds)),) if refusal else self.capabilities()
             self._reply(request, 503 if refusal else 200, destination, headers)
+        elif request.method == "REGISTER" and self.registrar and admitted.user:
+            answer = self._why_not_understood(request) or self.registrar.receive(request, admitted.user, source, now_ns)
+            if answer[2]:
+                self._log_refusal(answer[2], source, now_ns, is_call=False)
+            self._reply(request, answer[0], destination, answer[1])
         elif request.method in IN_DIALOG_ONLY:
             self._log_refusal(f"481: {request.method} for a call that we do not have", source, now_ns, is_call=False)
             self._reply(request, 481, destination)
@@ -415,7 +423,7 @@ class UserAgent:
             self._log_refusal("482: the same INVITE came twice on different ways; a proxy before us forks it to us", source, now_ns)
             self._reply(request, 482, destination)
         else:
-            self._receive_invite(request, key, source, destination, trunk, now_ns)
+            self._receive_invite(request, key, source, destination, admitted.trunk, now_ns)
 
     def _repeat_answer(self, request: Request) -> bool:
         """An INVITE that the front before us has answered comes again: so does its answer."""

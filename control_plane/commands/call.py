@@ -2,6 +2,7 @@
 
     bellframe call show ID            what is known of a call that is up
     bellframe call sip:100@192.0.2.1  dial out, and watch until it ends
+    bellframe call user:anna          the same, to a phone that has registered (`bellframe phones`)
 
 Without --agent the called party hears --play FILE (a WAV), and what it says goes to --record FILE.
 Exit code 0: the call was answered. Ctrl-C hangs up.
@@ -35,11 +36,12 @@ from control_plane.messages import (
 LOOK_S = 2.0
 """Without news for so long, the front is asked whether the call is still there: it may have been restarted meanwhile."""
 MISSED_LOOKS = 5
+SCHEMES = ("sip:", "sips:", "tel:", "user:")
 NUMBER = re.compile(r"[+0-9*#][0-9 ().*#/-]*")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="show|URI", help='"show", or whom to call: sip:USER@HOST[:PORT], or a number')
+    parser.add_argument("what", metavar="show|URI", help='"show", or whom to call: sip:USER@HOST[:PORT], a number, user:NAME')
     parser.add_argument("call_id", nargs="?", metavar="ID", help="for show: as `bellframe calls` prints it")
     parser.add_argument("--agent", default="wav", help="who talks to the called party: wav, echo, menu, or MODULE:CLASS (default wav)")
     parser.add_argument("--play", metavar="FILE", help="a WAV that the called party hears")
@@ -56,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.call_id:
             raise client.CommandFailed("show which call? `bellframe calls` lists them: bellframe call show ID")
         return show(directory, arguments)
-    if not arguments.trunk and not arguments.what.lower().startswith(("sip:", "sips:", "tel:")) and not NUMBER.fullmatch(arguments.what):
-        reason = "is neither \"show\" nor a URI such as sip:100@192.0.2.1, nor a number"
+    if not arguments.trunk and not arguments.what.lower().startswith(SCHEMES) and not NUMBER.fullmatch(arguments.what):
+        reason = "is neither \"show\" nor a URI such as sip:100@192.0.2.1, nor a number, nor user:NAME of a phone"
         raise client.CommandFailed(f'"{clean(arguments.what, 80)}" {reason}')
     return dial(directory, arguments)
 

@@ -230,7 +230,8 @@ class Phone:
 
     def request(
         self, method: str, *, to: str = "100", cseq: int | None = None, branch: str = "", body: str = "", kind: str = "application/sdp",
-        headers: str = "", tag: str | None = None, call_id: str = "call-1", from_tag: str = "caller", run_s: float = 0.1,
+        headers: str = "", tag: str | None = None, call_id: str = "call-1", from_tag: str = "caller",
+        contact: str = "", run_s: float = 0.1,
     ) -> list[Request | Response]:  # fmt: skip
         """Send one, let the network run for a moment, and return what came meanwhile. `tag`: None, the one that we know."""
         if cseq is None:
@@ -244,7 +245,7 @@ class Phone:
             f"Via: SIP/2.0/{protocol} {self.host}:5060;branch=z9hG4bK{branch};rport\r\n"
             f"Max-Forwards: 70\r\nFrom: <sip:+491@{self.host}>;tag={from_tag}\r\n"
             f"To: <sip:{to}@{SERVER}>{f';tag={known}' if known else ''}\r\n"
-            f"Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:me@{self.host}:5060>\r\n{headers}"
+            f"Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: {contact or f'<sip:me@{self.host}:5060>'}\r\n{headers}"
             + (f"Content-Type: {kind}\r\n" if body else "")
             + f"Content-Length: {len(body)}\r\n\r\n{body}"
         )

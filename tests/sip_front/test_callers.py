@@ -91,7 +91,7 @@ def test_a_stranger_gets_403_with_the_remedy() -> None:
 
 def test_a_user_may_call_from_anywhere_with_the_password() -> None:
     ours = callers(trunk("phones", users=("desk",)), users=(user(),))
-    assert ours.admit(authorized(ours, ELSEWHERE), ELSEWHERE, NOW) == Admitted("phones", None)
+    assert ours.admit(authorized(ours, ELSEWHERE), ELSEWHERE, NOW) == Admitted("phones", None, "desk")
 
 
 def test_the_first_challenge_is_no_line_in_the_log_and_a_wrong_password_is() -> None:
@@ -111,7 +111,7 @@ def test_known_and_unknown_users_get_the_same_answer() -> None:
 
 def test_with_a_network_and_users_both_are_asked_for() -> None:
     ours = callers(trunk("both", "192.0.2.0/24", users=("desk",)), users=(user(),))
-    assert ours.admit(authorized(ours, CARRIER), CARRIER, NOW) == Admitted("both", None)
+    assert ours.admit(authorized(ours, CARRIER), CARRIER, NOW) == Admitted("both", None, "desk")
     refusal = ours.admit(authorized(ours, ELSEWHERE), ELSEWHERE, NOW).refusal
     assert refusal is not None and refusal.status == 403 and "not in allow of trunk both" in refusal.text
     assert ours.admit(request("OPTIONS"), CARRIER, NOW).refusal is None, "a ping of the carrier needs no password"

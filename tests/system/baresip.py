@@ -54,10 +54,11 @@ class Baresip:
     def __init__(
         self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "", account: str = "",
         transport: str = "udp", authority: Authority | None = None, codecs: str = "pcmu,pcma",
+        registrar: str = "",
     ) -> None:  # fmt: skip
         """`srtp`: "srtp" is RTP/AVP with keys that may be left alone, "srtp-mand" is RTP/SAVP. `account`: more of its parameters,
         such as ;auth_user=desk;auth_pass=secret. `authority`: for TLS, which is at the port after `sip_port`.
-        `codecs`: as baresip names them, such as opus/48000/2."""
+        `codecs`: as baresip names them, such as opus/48000/2. `registrar`: HOST:PORT of its server; `account` says `regint` then."""
         self.program, self.folder, self.user = require_peer("baresip"), folder, user
         first = free_ports(22)
         self.sip_port, self.control_port, self.recordings = first, free_tcp_port(), folder / "recordings"
@@ -75,7 +76,9 @@ class Baresip:
         (folder / "config").write_text(config)
         where = "" if transport == "udp" else f";transport={transport}"
         mode = (";answermode=auto" if answers else "") + (f";mediaenc={srtp}" if srtp else "") + account
-        (folder / "accounts").write_text(f"<sip:{user}@{HOST}:{first}{where}>;regint=0;audio_codecs={codecs};ptime=20{mode}\n")
+        address = f"sip:{user}@{registrar or f'{HOST}:{first}'}{where}"
+        mode += "" if registrar else ";regint=0"
+        (folder / "accounts").write_text(f"<{address}>;audio_codecs={codecs};ptime=20{mode}\n")
         (folder / "contacts").write_text("")
         self.log_path = folder / "log"
 
