@@ -500,9 +500,11 @@ class UserAgent:
         return served is not None and served.session.peer.host == source.host
 
     def _refuse_stranger(self, request: Request, refusal: Refusal, octets: bytes, source: Address, now_ns: int) -> None:
+        if request.method == "ACK":
+            return  # of a challenge or a refusal of ours, which had its line
         if not refusal.is_expected:
             self._log_refusal(refusal.text, source, now_ns, is_call=request.method == "INVITE")
-        if refusal.status and request.method != "ACK":
+        if refusal.status:
             mark_received(request, source)
             response = make_response(request, refusal.status, headers=refusal.headers).encode()
             if len(response) <= MAX_REPLY_FACTOR * len(octets):

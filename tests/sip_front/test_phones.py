@@ -156,3 +156,10 @@ def test_phones_outlive_the_front(network: Network, machine: Machine) -> None:
     machine.start_front()
     network.run(1.5)
     assert called(machine) == "done" and phone.requests("INVITE")
+
+
+def test_the_ack_of_a_challenge_is_no_stranger_in_the_log(network: Network, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    phone = Phone(network, STRANGER)
+    phone.invite(to="100")
+    phone.request("ACK", to="100", cseq=1)
+    assert phone.statuses() == [401] and "refused" not in caplog.text
