@@ -14,7 +14,7 @@ import zmq
 
 from control_plane.channel import Channel
 from control_plane.errors import BellframeError
-from control_plane.messages import Failed, Message
+from control_plane.messages import Failed, HoldEnded, Message, TransferEnded
 
 ANSWER_LIMIT_S = 2.0
 MAX_LINES = 16
@@ -89,10 +89,15 @@ class Link:
         line.send(question)
         while True:
             for message in await line.receive(ANSWER_LIMIT_S):
-                if not (isinstance(message, Failed) and message.call_id):
+                if not is_outcome(message):
                     return message
 
     def close(self) -> None:
         for line in self.idle:
             line.close()
         self.idle.clear()
+
+
+def is_outcome(message: Message) -> bool:
+    """What became of an order that was taken before: it comes when the far end has answered, and may come amid another question."""
+    return isinstance(message, HoldEnded | TransferEnded) or (isinstance(message, Failed) and bool(message.call_id))
