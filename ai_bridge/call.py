@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from ai_bridge.frame import Pcm
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
 from ai_bridge.speech import SpeechQueue, SpeechStream, as_pcm16
-from control_plane.messages import HangUp, HoldCall, HoldEnded, Message, Noted, StartAgent, Transfer, TransferEnded
+from control_plane.messages import HangUp, HoldCall, HoldEnded, Message, Noted, RecordCall, Recording, StartAgent, Transfer, TransferEnded
 from shm import ring
 from shm.layout import FRAME_MS, PAUSED
 
@@ -165,6 +165,16 @@ class Call:
         """End the call now. To finish a sentence first: `await call.say(goodbye); call.hang_up()`."""
         if not self.has_ended:
             self._send(HangUp(call_id=self.call_id, cause=cause or "the agent hung up"))
+
+    def record(self, state: Recording = "on") -> None:
+        """Record the call, "pause" while something is said that nobody may keep, go on with "on", or end with "off".
+
+        Needs `[recording] directory`. What is said during a pause is written nowhere.
+        """
+        if state not in get_args(Recording):
+            raise ValueError(f"{state!r} is none of {', '.join(get_args(Recording))}")
+        if not self.has_ended:
+            self._send(RecordCall(self.call_id, state))
 
     def hand_over(self, agent: str) -> None:
         """Another agent takes the call: named as in a route. This one's part ends as if the call were over.

@@ -26,6 +26,7 @@ COMMANDS = {
     "hold": ("control_plane.commands.hold", "put the far end of a call on hold"),
     "resume": ("control_plane.commands.resume", "take the far end of a call back"),
     "transfer": ("control_plane.commands.transfer", "send the far end of a call elsewhere"),
+    "record": ("control_plane.commands.record", "record a call, pause, or end the recording"),
     "keys": ("control_plane.commands.keys", "press DTMF keys in a call"),
     "top": ("control_plane.commands.top", "workers and calls, live"),
     "doctor": ("control_plane.commands.doctor", "look for what usually breaks, and say what to do"),

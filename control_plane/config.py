@@ -131,6 +131,13 @@ class Route(Section):
     trunk: str = "*"
     """The trunk that it comes from, as a pattern. Calls that only sip.allow lets in have none: ""."""
     arguments: dict[str, str] = {}
+    record: bool = False
+    """Record these calls from their answer on. Whether callers must be told, or asked, is the law's where they are."""
+
+
+class RecordingSection(Section):
+    directory: str = ""
+    """Where recordings go: CALL_ID.wav, the caller left and what we sent right, and CALL_ID.json. Empty: nothing can be recorded."""
 
 
 class Config(Section):
@@ -139,6 +146,7 @@ class Config(Section):
     bridge: Bridge = Bridge()
     http: Http = Http()
     records: Records = Records()
+    recording: RecordingSection = RecordingSection()
     routes: tuple[Route, ...] = ()
     keys: dict[str, Secret] = {}
     """API keys of models, by the name that routes call them. A file of that name among the service's credentials will do as well."""
@@ -240,6 +248,7 @@ def check(config: Config) -> Config:
     for name in config.keys:
         credentials.check_name(name, "keys")
     check_routes(config)
+    check_recording(config)
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_names(config.media.formats, "media.formats")
     if not config.media.formats:
@@ -269,6 +278,14 @@ def check_routes(config: Config) -> None:
         if not any(fnmatch.fnmatchcase(name, route.trunk) for name in names):
             there_are = ", ".join(f'"{name}"' for name in names[1:]) or "no [[trunks]]"
             raise ConfigurationError(f'routes[{position}].trunk: "{route.trunk}" fits no trunk; there are {there_are}')
+
+
+def check_recording(config: Config) -> None:
+    if config.recording.directory:
+        if not config.recording.directory.startswith("/"):
+            raise ConfigurationError(f'recording.directory: "{config.recording.directory}" must begin with /: processes start elsewhere')
+    elif any(route.record for route in config.routes):
+        raise ConfigurationError('routes.record: name recording.directory too, for example "/var/lib/bellframe/recordings"')
 
 
 def encode(config: Config) -> bytes:

@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+Recording = Literal["on", "off", "pause"]
+"""Of a call. What happens during a pause is nowhere."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -110,6 +112,13 @@ class TakeKey(Message):
     key: str
 
 
+class RecordMedia(Message):
+    """Command: put the call on its tape, for the recorder. Said again, it changes nothing."""
+
+    call_id: str
+    state: Recording
+
+
 # ---- worker -> front ------------------------------------------------------------------------------------
 
 
@@ -129,6 +138,11 @@ class MediaRefused(Message):
 
 class MediaUpdated(Message):
     call_id: str
+
+
+class MediaRecorded(Message):
+    call_id: str
+    state: Recording
 
 
 class MediaClosed(Message):
@@ -275,6 +289,13 @@ class HoldCall(Message):
     is_held: bool
 
 
+class RecordCall(Message):
+    """Command: begin to record, pause, or end. Before the call is answered, it is remembered until then."""
+
+    call_id: str
+    state: Recording
+
+
 class PressKeys(Message):
     """Command: send these DTMF keys, behind what is being said. The front passes it on to the call's bridge."""
 
@@ -345,6 +366,7 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: float = 0.0
     counters: dict[str, int] = {}
     """Of its media, once it has ended: shm/counters.py CALL_COUNTERS, by name."""
+    recording: Recording = "off"
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -509,6 +531,8 @@ Anything = (
     | MediaOpened
     | MediaRefused
     | MediaUpdated
+    | RecordMedia
+    | MediaRecorded
     | MediaClosed
     | MediaSilent
     | StartAgent
@@ -529,6 +553,7 @@ Anything = (
     | Transfer
     | HoldCall
     | PressKeys
+    | RecordCall
     | TransferEnded
     | HoldEnded
     | Originate

@@ -12,7 +12,7 @@ behind it (RFC 4733 2.5.1). Where it was not agreed they are sent as the tones t
 
 import numpy as np
 
-from media_workers import codecs, rtp, telephone_event
+from media_workers import codecs, rtp, tape, telephone_event
 from media_workers.comfort_noise import NOISE, NOISE_DBOV, NOISE_STARTS, NOISE_STEP
 from media_workers.voice_activity import level_dbov
 from shm import ring
@@ -20,7 +20,7 @@ from shm.atomics import load_acquire
 from shm.copying import copy
 from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
-from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TURN, TURN_ENDED
+from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TAPE_RUNNING, TURN, TURN_ENDED
 
 MAX_CATCH_UP_NS = 200_000_000
 """Later than this, packets are skipped: far ends' buffers have given up on them."""
@@ -49,6 +49,10 @@ TX_STREAM = np.dtype(
         ("key_samples", "i8"),  # how long it has lasted
         ("key_grew", "i8"),  # this packet lengthened it
         ("key_ends", "i8"),  # it is over: end packets that are still to be sent
+        ("tape", "i8"),  # is it recorded: TAPE_OFF, TAPE_RUNNING, TAPE_PAUSED of shm/layout.py
+        ("reel", "i8"),  # how often the tape began to run
+        ("reel_at", "i8"),  # the sample that it began to run at, or will
+        ("reel_ns", "i8"),  # and when that was due
     ]
 )
 
@@ -77,6 +81,8 @@ def build(worker, row, now_ns):
     spoken = _fill(worker, row, samples, now_ns)
     _add_noise(tx, worker.own[0]["pcm"], spoken, samples)
     level = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
+    if tx["tape"] == TAPE_RUNNING:
+        tape.write(worker, row, samples)  # before the codec, which uses the samples up
     if tx["key"] != 0:
         size = _write_key(worker, row)
     else:
@@ -239,6 +245,8 @@ def stay_silent(worker, row, now_ns):
     call = worker.calls[row]
     tx = call["tx"]
     _follow_turn(worker, row, load_acquire(worker.rings.words, row, TURN), now_ns)
+    if tx["tape"] == TAPE_RUNNING:
+        tape.write_silence(worker, row, call["packet_samples"])
     tx["next_tx_ns"] += packet_ns(call)
     tx["timestamp"] = (tx["timestamp"] + call["packet_samples"] * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
     tx["marker"] = 1
@@ -261,6 +269,8 @@ def skip_if_too_late(worker, row, now_ns):
         return
     call = worker.calls[row]
     packets = late_ns // packet_ns(call)
+    if tx["tape"] == TAPE_RUNNING:
+        tape.write_silence(worker, row, packets * call["packet_samples"])
     tx["next_tx_ns"] += packets * packet_ns(call)
     tx["timestamp"] = (tx["timestamp"] + packets * call["packet_samples"] * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
     tx["marker"] = 1

@@ -14,7 +14,7 @@ from control_plane import opus_library
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs, dtmf_tone, libopus, quality, rtcp, source, srtp, telephone_event, voice_activity
+from media_workers import codecs, dtmf_tone, libopus, quality, rtcp, source, srtp, tape, telephone_event, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.codecs import opus
 from media_workers.dtmf_tone import TONES
@@ -24,6 +24,7 @@ from media_workers.srtp import SRTP
 from shm import layout, ring, segment
 from shm.counters import CALL_COLUMN, CALL_COUNTERS, WORKER
 
+TAPES = {"on": layout.TAPE_RUNNING, "off": layout.TAPE_OFF, "pause": layout.TAPE_PAUSED}
 QUIET_AT_MOST_NS = 600_000_000_000
 """A port that never falls silent is used again after ten minutes all the same."""
 
@@ -123,6 +124,13 @@ class Rows:
         self.worker.shown[row]["counters"][CALL_COLUMN["keys_received"]] += 1
         return True
 
+    def record(self, call_id: str, state: str) -> bool:
+        """"on", "off" or "pause". False: there is no such call."""
+        row = self.find(call_id)
+        if row is not None:
+            tape.turn(self.worker, row, TAPES[state])
+        return row is not None
+
     def close(self, call_id: str, now_ns: int) -> dict[str, int] | None:
         """End a call's media; its counters. None: no such call, or closed before."""
         row = self._by_call_id.pop(call_id, None)
@@ -130,6 +138,7 @@ class Rows:
             return None
         call = self.calls[row]
         self._tell(row, layout.CLOSED, 0, now_ns)
+        tape.turn(self.worker, row, layout.TAPE_OFF)
         if call["rtcp_fd"] >= 0:
             rtcp.say_bye(self.worker, row, now_ns)
         call["state"], call["closed_ns"] = QUIET, now_ns

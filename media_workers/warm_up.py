@@ -22,6 +22,7 @@ def compile_all() -> None:
     rows = Rows(worker, 0, count, 0)
     now = time.monotonic_ns()
     row = rows.open("warm-up", 0, MediaDescription("PCMU", 0, "127.0.0.1", 9), now)
+    rows.record("warm-up", "on")
     ring.set_turn(rings.words, row, 1)
     with select.epoll() as epoll:
         duty_cycle.run(worker, epoll.fileno(), 0, now + 1_000_000)

@@ -21,11 +21,13 @@ from control_plane.messages import (
     FrontStarted,
     MediaClosed,
     MediaOpened,
+    MediaRecorded,
     MediaRefused,
     MediaSilent,
     MediaUpdated,
     Message,
     OpenMedia,
+    RecordMedia,
     TakeKey,
     UpdateMedia,
 )
@@ -131,6 +133,9 @@ class MediaWorker:
                     return MediaRefused(call_id, str(refusal))
             case TakeKey(call_id=call_id, key=key):
                 self.rows.take_key(call_id, key, now_ns)
+            case RecordMedia(call_id=call_id, state=state):
+                self.rows.record(call_id, state)
+                return MediaRecorded(call_id, state)
             case CloseMedia(call_id=call_id):
                 return MediaClosed(call_id, self.rows.close(call_id, now_ns) or {})
         return None

@@ -1,7 +1,7 @@
 """How a process gets at the segments: it asks the keeper over a Unix socket, and gets descriptors.
 
 The socket lies in the runtime directory, and only our own user is answered. A bridge gets the rings, the
-counters to look at, and its doorbell; everybody else gets the counters to look at.
+counters to look at, and its doorbell; the recorder gets rings and counters to look at; everybody else gets the counters to look at.
 """
 
 import json
@@ -42,6 +42,12 @@ def serve_one(listener: socket.socket, rings_fd: int, counters_fd: int, bells: l
             what, _, index = connection.recv(REQUEST_BYTES).decode("ascii", "replace").partition(" ")
             if what == "bridge" and index.isdigit() and int(index) < len(bells):
                 segment.send(connection, json.dumps({"bridges": len(bells)}).encode(), [rings_fd, counters_fd, bells[int(index)]])
+            elif what == "recorder":
+                seen_fd = segment.read_only(rings_fd)
+                try:
+                    segment.send(connection, json.dumps({"bridges": len(bells)}).encode(), [seen_fd, counters_fd])
+                finally:
+                    os.close(seen_fd)
             elif what == "counters":
                 segment.send(connection, json.dumps({"bridges": len(bells)}).encode(), [counters_fd])
             else:
@@ -74,6 +80,16 @@ def ask_as_bridge(runtime_directory: pathlib.Path, index: int) -> tuple[layout.R
     os.close(rings_fd)
     os.close(counters_fd)
     return rings, views, bell_fd
+
+
+def ask_as_recorder(runtime_directory: pathlib.Path) -> tuple[layout.Rings, counters.Counters]:
+    """The rings and the counters, both read-only. Raises OSError while no keeper listens."""
+    rings_fd, counters_fd = _ask(runtime_directory, "recorder")
+    rings = layout.rings_views(segment.map_fd(rings_fd))
+    views = counters.counters_views(segment.map_fd(counters_fd))
+    os.close(rings_fd)
+    os.close(counters_fd)
+    return rings, views
 
 
 def ask_for_counters(runtime_directory: pathlib.Path) -> counters.Counters:

@@ -9,6 +9,7 @@ The segment `rings`, for C calls (a call is a row, the same in every array):
     from_ai    C x 64    SPEECH, one for 20 ms that the agent says
     to_ai_pcm  C x 122880 int16: frame n lies at (n mod 128) x samples of a frame
     from_ai_pcm C x 61440 int16: the same, mod 64
+    tape       C x 122880 int16: what goes out on the wire, while the call is recorded: sample s lies at s mod (128 x samples of a frame)
 
 A frame is 20 ms at the codec's own rate: 160 samples at 8 kHz, 960 at 48 kHz. So the rings keep 2.56 s of what
 the caller said and take 1.28 s of speech ahead, at any rate. Room is laid out for 48 kHz; what a call at 8 kHz
@@ -26,12 +27,19 @@ words of a call, in cache lines by writer:
     line 3  bridge           FROM_AI_WRITE
     line 4  bridge           TURN PAUSED
     line 5  bridge           TO_AI_READ, kept here so that the bridge's successor goes on where it was
+    line 6  worker           TAPE TAPE_WRITE REEL REEL_AT REEL_NS
 
 GENERATION is unique for each use of a row and 0 while the row is free: a bridge that is late with words for
 the call before is recognised, because every SPEECH carries the generation that it is meant for.
 TURN is the newest turn of the agent: the worker drops what belongs to an older one at its next tick, so
 "stop and say this instead" is one store. PLAYED is turn << 40 | samples of that turn that are on the wire:
 one word, so that both are always read together.
+
+TAPE says whether the call is recorded: TAPE_OFF, TAPE_RUNNING or TAPE_PAUSED. TAPE_WRITE counts the samples on the tape, on the
+absolute grid that packets go out on: while it runs, a second of the clock is a second of it, to the sample, also where nothing was sent.
+Nothing is put on it while it is paused, so it goes on as another reel: sample REEL_AT is the first of reel REEL, and goes out at
+REEL_NS (CLOCK_MONOTONIC). REEL is 0 while the two are being changed, and before the first.
+Its readers have cursors of their own. What lies less than MAX_PACKET_MS beyond TAPE_WRITE may be under way.
 """
 
 import mmap
@@ -40,7 +48,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 MAGIC = 0x42_45_4C_4C_46_52_4D_31  # "BELLFRM1"
 
 WORDS = 64
@@ -50,11 +58,15 @@ FROM_AI_READ, PLAYED = 16, 17
 FROM_AI_WRITE = 24
 TURN, PAUSED = 32, 33
 TO_AI_READ = 40
+TAPE, TAPE_WRITE, REEL, REEL_AT, REEL_NS = range(48, 53)
+TAPE_OFF, TAPE_RUNNING, TAPE_PAUSED = range(3)
 
 FRAME_MS = 20
 MAX_FRAME_SAMPLES = 960  # 20 ms at 48 kHz
 TO_AI_SLOTS, FROM_AI_SLOTS = 128, 64
+TAPE_FRAMES, MAX_PACKET_MS = 128, 60
 TO_AI_ARENA, FROM_AI_ARENA = TO_AI_SLOTS * MAX_FRAME_SAMPLES, FROM_AI_SLOTS * MAX_FRAME_SAMPLES
+TAPE_ARENA = TAPE_FRAMES * MAX_FRAME_SAMPLES
 
 PLAYED_SAMPLES_BITS = 40
 PLAYED_SAMPLES_MASK = (1 << PLAYED_SAMPLES_BITS) - 1
@@ -105,6 +117,7 @@ class Rings(NamedTuple):
     from_ai: npt.NDArray[np.void]  # (calls, 64) SPEECH
     to_ai_pcm: npt.NDArray[np.int16]  # (calls, 122880)
     from_ai_pcm: npt.NDArray[np.int16]  # (calls, 61440)
+    tape: npt.NDArray[np.int16]  # (calls, 122880)
 
 
 HEADER_BYTES = 64
@@ -114,7 +127,7 @@ MAX_BRIDGES, BELL_WORDS = 64, 8
 def rings_bytes(calls: int) -> int:
     """Size of the segment. Pages that no call has touched cost nothing."""
     per_call = WORDS * 8 + TO_AI_SLOTS * FRAME.itemsize + FROM_AI_SLOTS * SPEECH.itemsize
-    return HEADER_BYTES + MAX_BRIDGES * BELL_WORDS * 8 + calls * (per_call + 2 * TO_AI_ARENA + 2 * FROM_AI_ARENA)
+    return HEADER_BYTES + MAX_BRIDGES * BELL_WORDS * 8 + calls * (per_call + 2 * TO_AI_ARENA + 2 * FROM_AI_ARENA + 2 * TAPE_ARENA)
 
 
 def rings_format(memory: "memoryview | bytearray | mmap.mmap", calls: int) -> Rings:
@@ -140,6 +153,7 @@ def rings_views(memory: "memoryview | bytearray | mmap.mmap") -> Rings:
         (SPEECH, calls, FROM_AI_SLOTS),
         (np.dtype("i2"), calls, TO_AI_ARENA),
         (np.dtype("i2"), calls, FROM_AI_ARENA),
+        (np.dtype("i2"), calls, TAPE_ARENA),
     ):
         views.append(np.frombuffer(memory, dtype, rows * columns, offset).reshape(rows, columns))
         offset += views[-1].nbytes

@@ -13,6 +13,7 @@ from shm.layout import (
     FROM_AI_SLOTS,
     FROM_AI_WRITE,
     GENERATION,
+    MAX_FRAME_SAMPLES,
     PLAYED,
     PLAYED_SAMPLES_BITS,
     TO_AI_READ,
@@ -80,7 +81,8 @@ def read_at(rings, row, cursor, frame_out, pcm_out):
         slot = cursor & (TO_AI_SLOTS - 1)
         frame_out[0] = rings.to_ai[row, slot]
         base = slot * words[row, FRAME_SAMPLES]
-        copy(pcm_out, 0, rings.to_ai_pcm[row], base, frame_out[0]["samples"])
+        samples = max(0, min(frame_out[0]["samples"], pcm_out.size, MAX_FRAME_SAMPLES))  # another reader may have written there
+        copy(pcm_out, 0, rings.to_ai_pcm[row], base, samples)
         fence()  # the copy is complete before the cursor is looked at again
         if load_acquire(words, row, TO_AI_WRITE) - cursor < TO_AI_SLOTS:
             return cursor + 1

@@ -24,6 +24,8 @@ from control_plane.messages import (
     MediaOpened,
     Message,
     OpenMedia,
+    Recording,
+    RecordMedia,
     StartAgent,
     StopAgent,
     UpdateMedia,
@@ -87,6 +89,9 @@ class Call:
         self.has_tried_another = False
         self.worker_command: Message | None = None
         self.bridge_command: Message | None = None
+        self.record_command: RecordMedia | None = None
+        self.recording: Recording = "off"
+        """As it was asked for. It begins once the call is answered."""
         self.step_deadline_ns: int | None = None
         self.ordered_ns = self.resend_ns = 0
         self.scheduled_ns: int | None = None
@@ -132,7 +137,7 @@ class Call:
 
     @property
     def deadline_ns(self) -> int | None:
-        resend_ns = self.resend_ns if self.worker_command or self.bridge_command else None
+        resend_ns = self.resend_ns if self.worker_command or self.bridge_command or self.record_command else None
         if resend_ns is None or self.step_deadline_ns is None:
             return resend_ns if self.step_deadline_ns is None else self.step_deadline_ns
         return min(resend_ns, self.step_deadline_ns)
@@ -147,10 +152,22 @@ class Call:
                 self.desk.tell_worker(self.worker, self.worker_command)
             if self.bridge_command:
                 self.desk.tell_bridge(self.bridge, self.bridge_command)
+            if self.record_command:
+                self.desk.tell_worker(self.worker, self.record_command)
 
     def order_worker(self, message: Message, now_ns: int) -> None:
         self.worker_command, self.ordered_ns, self.resend_ns = message, now_ns, now_ns + RESEND_NS
         self.desk.tell_worker(self.worker, message)
+
+    def record(self, state: Recording, now_ns: int) -> None:
+        """On, off, or pause. Before the call is answered it is remembered."""
+        has_changed, self.recording = state != self.recording, state
+        if self.was_answered and self.state not in (State.CLOSING, State.ENDED):
+            self.record_command = RecordMedia(self.call_id, state)
+            self.ordered_ns, self.resend_ns = now_ns, now_ns + RESEND_NS
+            self.desk.tell_worker(self.worker, self.record_command)
+        if has_changed:
+            self.desk.changed(self, now_ns)
 
     def order_bridge(self, message: Message, now_ns: int) -> None:
         self.bridge_command, self.ordered_ns, self.resend_ns = message, now_ns, now_ns + RESEND_NS
@@ -200,6 +217,7 @@ class Call:
             answered_at=self._at(self.answered_ns if self.was_answered else 0),
             ended_at=self._at(self.ended_ns),
             counters=self.counters,
+            recording=self.recording,
         )
 
 
@@ -262,7 +280,7 @@ def agent_is_there(call: Call, _now_ns: int) -> None:
 def answer(call: Call, now_ns: int) -> None:
     try:
         call.session.accept(now_ns)
-        call.was_answered = True
+        note_answer(call, now_ns)
     except BellframeError as failure:
         call.fail(str(failure), now_ns, failure.sip_status)
 
@@ -272,8 +290,10 @@ def dial(call: Call, now_ns: int) -> None:
     call.desk.dial(call, now_ns)
 
 
-def note_answer(call: Call, _now_ns: int) -> None:
+def note_answer(call: Call, now_ns: int) -> None:
     call.was_answered = True
+    if call.recording != "off":
+        call.record(call.recording, now_ns)
 
 
 def open_early_media(call: Call, now_ns: int) -> None:
@@ -338,6 +358,7 @@ def close_media(call: Call, now_ns: int) -> None:
         level, "%s call from %s to %s %s after %.1f s: %s", call.direction, call.caller, call.callee, verb, duration_s, call.cause,
         extra={"call_id": call.call_id},
     )  # fmt: skip
+    call.record_command = None
     call.order_worker(CloseMedia(call.call_id), now_ns)
 
 
@@ -348,7 +369,7 @@ def give_up_closing(call: Call, _now_ns: int) -> None:
 
 def settle(call: Call, _now_ns: int) -> None:
     """Nothing is open any more."""
-    call.worker_command = call.bridge_command = None
+    call.worker_command = call.bridge_command = call.record_command = None
 
 
 def lost_media(call: Call, now_ns: int) -> None:

@@ -25,6 +25,7 @@ from control_plane.messages import (
     FrontStarted,
     MediaClosed,
     MediaOpened,
+    MediaRecorded,
     MediaRefused,
     MediaSilent,
     MediaUpdated,
@@ -61,6 +62,8 @@ from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("front")
 TICK_NS = 1_000_000_000
+FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed | MediaSilent | AgentStarted | AgentFailed
+"""Of a call, from its worker or its bridge."""
 CAUSES = {"answered": Cause.FAR_END_ANSWERED, "early": Cause.EARLY_MEDIA}
 WORKER_AWAY_LIMIT_NS, BRIDGE_AWAY_LIMIT_NS = 15_000_000_000, 30_000_000_000
 DRAINING = "this server is draining and makes no new calls"
@@ -355,7 +358,7 @@ class Front:
 
     def _staff(self, call: Call, chosen: Chosen, now_ns: int) -> str:
         """A worker and a bridge for the call. Returns why there is none, or nothing."""
-        call.agent, call.arguments = chosen
+        call.agent, call.arguments, call.recording = chosen.agent, chosen.arguments, "on" if chosen.is_recorded else "off"
         for role in ("worker", "bridge"):
             peer = self.peers.choose(role, now_ns)
             if peer is None:
@@ -470,7 +473,7 @@ class Front:
 
     def _handle_fact(self, identity: bytes, message: Message, now_ns: int) -> bool:
         """False: it is not one of theirs."""
-        if not isinstance(message, MediaOpened | MediaRefused | MediaUpdated | MediaClosed | MediaSilent | AgentStarted | AgentFailed):
+        if not isinstance(message, FACTS):
             return False
         call = self.calls.get(message.call_id)
         role: Role = "bridge" if isinstance(message, AgentStarted | AgentFailed) else "worker"
@@ -488,6 +491,9 @@ class Front:
             case MediaUpdated():
                 if isinstance(call.worker_command, UpdateMedia):
                     call.worker_command = None
+            case MediaRecorded(state=state):
+                if call.record_command and call.record_command.state == state:
+                    call.record_command = None
             case MediaClosed(counters=counters):
                 log.debug("media closed: %s", counters, extra={"call_id": call.call_id})
                 call.counters = counters or call.counters  # a repeat has none

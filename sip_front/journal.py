@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from control_plane.messages import MediaDescription, MediaOpened
+from control_plane.messages import MediaDescription, MediaOpened, Recording
 from sip_front.call import Call, State
 from sip_front.call import resume_agent as order_agent
 from sip_front.call import update_media as order_media
@@ -103,6 +103,7 @@ class Saved(msgspec.Struct, frozen=True, tag=True):
     is_secure: bool
     is_behind_nat: bool
     allowed: tuple[str, ...]
+    recording: Recording = "off"
 
 
 class SavedPhones(msgspec.Struct, frozen=True, tag=True):
@@ -185,7 +186,7 @@ def save(call: Call) -> Saved | None:
         unacknowledged={cseq: waiting.octets for cseq, waiting in session.unacknowledged.items()},
         local_host=session.local_host, peer=session.peer._replace(flow=0), reply_to=session.reply_to._replace(flow=0),
         is_secure=session.is_secure, is_behind_nat=session.is_behind_nat,
-        allowed=tuple(method for method in session.allowed if method.isascii()),
+        allowed=tuple(method for method in session.allowed if method.isascii()), recording=call.recording,
     )  # fmt: skip
 
 
@@ -228,5 +229,6 @@ def restore_call(saved: Saved, call: Call, now_ns: int) -> None:
     call.media, call.opened = saved.media.agreed, saved.opened
     call.started_ns, call.rang_ns, call.answered_ns = saved.started_ns, saved.rang_ns, saved.answered_ns
     call.has_agent = saved.state != State.JOINING.name
+    call.record(saved.recording, now_ns)
     order_media(call, now_ns)
     order_agent(call, now_ns)

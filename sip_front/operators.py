@@ -1,5 +1,6 @@
 """What people and programs ask of the front, and what they are shown while they watch."""
 
+import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from control_plane.messages import (
     Originate,
     Phones,
     PressKeys,
+    RecordCall,
     SipTraced,
     Status,
     Traced,
@@ -38,7 +40,9 @@ from sip_front.call import Cause, State
 if TYPE_CHECKING:
     from sip_front.front import Front
 
+log = logging.getLogger("calls")
 MAX_WATCHERS = 64
+NO_DIRECTORY = "recording.directory is empty, so nothing is recorded: name a folder in the configuration, and restart"
 MAX_ENDED_AT_ONCE = 200
 
 
@@ -81,6 +85,9 @@ class Operators:
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
             case PressKeys():
                 return self._press(message)
+            case RecordCall():
+                answer = self._record(message, now_ns)
+                return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
             case HoldCall() | Transfer():
                 return front.orders.receive(identity, message, now_ns)
             case Originate(call_id=call_id):
@@ -138,6 +145,17 @@ class Operators:
         if why_not:
             return Failed(why_not, 422)
         self.front.tell_bridge(call.bridge, order)
+        return Done()
+
+    def _record(self, order: RecordCall, now_ns: int) -> Message:
+        call = self.front.calls.get(order.call_id)
+        if call is None:
+            return no_call(order.call_id)
+        if not self.front.config.recording.directory:
+            log.warning("not recorded: %s", NO_DIRECTORY, extra={"call_id": call.call_id})
+            return Failed(NO_DIRECTORY, 422)
+        call.record(order.state, now_ns)
+        self.front.user_agent.deadlines.schedule(call)
         return Done()
 
     def show(self, message: Message, call_id: str) -> None:

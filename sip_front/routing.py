@@ -11,6 +11,7 @@ from control_plane.logs import clean
 class Chosen(NamedTuple):
     agent: str
     arguments: dict[str, str]
+    is_recorded: bool = False
 
 
 class Row(NamedTuple):
@@ -27,7 +28,8 @@ def pattern(text: str) -> re.Pattern[str]:
 class Routing:
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self.rows = [
-            Row(pattern(route.to), pattern(route.caller), pattern(route.trunk), Chosen(route.agent, route.arguments)) for route in routes
+            Row(pattern(route.to), pattern(route.caller), pattern(route.trunk), Chosen(route.agent, route.arguments, route.record))
+            for route in routes
         ]
 
     def choose(self, number: str, caller: str = "", trunk: str = "") -> Chosen | None:

@@ -23,8 +23,8 @@ from control_plane.listen_config import places
 from control_plane.supervisor import Program, Supervisor
 
 DEFAULT_AGENT = "menu"
-KEEPER_WATCHDOG_S, BRIDGE_WATCHDOG_S, FRONT_WATCHDOG_S, HTTP_WATCHDOG_S = 10.0, 10.0, 10.0, 10.0
-"""As WatchdogSec= in systemd/. An agent may hold up its bridge for a second or two, and a page fault storm anybody."""
+KEEPER_WATCHDOG_S, BRIDGE_WATCHDOG_S, FRONT_WATCHDOG_S, HTTP_WATCHDOG_S, RECORDER_WATCHDOG_S = 10.0, 10.0, 10.0, 10.0, 60.0
+"""As WatchdogSec= in systemd/. An agent may hold up its bridge for a second or two, a page fault storm anybody, a disk the recorder."""
 DRAIN_MARGIN_S = 10.0
 """What the front gets beyond the time for draining: its last BYEs are repeated until they are answered."""
 
@@ -102,7 +102,12 @@ def programs(settings: Config, file: pathlib.Path) -> list[Program]:
     keeper = Program("keeper", command("media_workers"), starts_in=0, stops_in=2, watchdog_s=KEEPER_WATCHDOG_S)
     # It ends after the front, so that it hears how the last calls ended.
     http = Program("http", command("control_plane.http"), starts_in=1, stops_in=1, watchdog_s=HTTP_WATCHDOG_S)
-    return [keeper, *bridges, front, *([http] if settings.http.listen or settings.records.file else [])]
+    recorder = Program(
+        "recorder", command("media_workers.recording"), starts_in=1, stops_in=2, watchdog_s=RECORDER_WATCHDOG_S,
+        after_death="calls go on, and so do their recordings",
+    )  # fmt: skip
+    others = ([http] if settings.http.listen or settings.records.file else []) + ([recorder] if settings.recording.directory else [])
+    return [keeper, *bridges, front, *others]
 
 
 def announce(server: Supervisor, settings: Config) -> None:
