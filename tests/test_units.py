@@ -9,6 +9,7 @@ import pytest
 
 from control_plane import http_config
 from control_plane.commands import up
+from control_plane.config import RecordingSection
 from control_plane.fd_store import MAX_FDS
 from tests.conftest import require_peer
 
@@ -34,7 +35,7 @@ def test_systemd_accepts_them() -> None:
 def test_each_reports_ready_is_watched_and_comes_back(path: pathlib.Path) -> None:
     values = service(path)
     watchdogs_s = {"keeper": up.KEEPER_WATCHDOG_S, "front": up.FRONT_WATCHDOG_S, "bridge@": up.BRIDGE_WATCHDOG_S}
-    watchdogs_s["http"] = up.HTTP_WATCHDOG_S
+    watchdogs_s["http"], watchdogs_s["recorder"] = up.HTTP_WATCHDOG_S, up.RECORDER_WATCHDOG_S
     assert (values["Type"], values["Restart"]) == ("notify", "always")
     assert float(values["WatchdogSec"]) == watchdogs_s[path.stem.removeprefix("bellframe-")]
     assert values["RuntimeDirectory"] == "bellframe" and values["RuntimeDirectoryMode"] == "0700"
@@ -42,7 +43,8 @@ def test_each_reports_ready_is_watched_and_comes_back(path: pathlib.Path) -> Non
 
 def test_each_starts_what_bellframe_up_starts(tmp_path: pathlib.Path) -> None:
     modules = {values["ExecStart"].partition(" -m ")[2].split()[0] for values in map(service, SERVICES)}
-    assert modules == {program.arguments[2] for program in up.programs(up.Config(http=http_config.Http("127.0.0.1:8080")), tmp_path)}
+    settings = up.Config(http=http_config.Http("127.0.0.1:8080"), recording=RecordingSection("/var/lib/bellframe/recordings"))
+    assert modules == {program.arguments[2] for program in up.programs(settings, tmp_path)}
 
 
 def test_who_talks_to_strangers_denies_memory_that_is_written_and_run() -> None:
@@ -55,7 +57,9 @@ def test_the_keeper_may_store_what_the_supervisor_would() -> None:
     assert int(service(FOLDER / "bellframe-keeper.service")["FileDescriptorStoreMax"]) == MAX_FDS
 
 
-EXPOSURES = [("bellframe-front", 1.5), ("bellframe-keeper", 2.0), ("bellframe-bridge@", 1.5), ("bellframe-http", 1.5)]
+EXPOSURES = [
+    ("bellframe-front", 1.5), ("bellframe-keeper", 2.0), ("bellframe-bridge@", 1.5), ("bellframe-http", 1.5), ("bellframe-recorder", 1.4),
+]
 
 
 @pytest.mark.parametrize(("name", "at_most"), EXPOSURES)

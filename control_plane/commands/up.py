@@ -102,10 +102,7 @@ def programs(settings: Config, file: pathlib.Path) -> list[Program]:
     keeper = Program("keeper", command("media_workers"), starts_in=0, stops_in=2, watchdog_s=KEEPER_WATCHDOG_S)
     # It ends after the front, so that it hears how the last calls ended.
     http = Program("http", command("control_plane.http"), starts_in=1, stops_in=1, watchdog_s=HTTP_WATCHDOG_S)
-    recorder = Program(
-        "recorder", command("media_workers.recording"), starts_in=1, stops_in=2, watchdog_s=RECORDER_WATCHDOG_S,
-        after_death="calls go on, and so do their recordings",
-    )  # fmt: skip
+    recorder = Program("recorder", command("media_workers.recording"), starts_in=1, stops_in=2, watchdog_s=RECORDER_WATCHDOG_S)
     others = ([http] if settings.http.listen or settings.records.file else []) + ([recorder] if settings.recording.directory else [])
     return [keeper, *bridges, front, *others]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from media_workers import playout, tape
-from media_workers.playout import COMFORT_NOISE_AMPLITUDE, MAX_CATCH_UP_NS
+from media_workers.comfort_noise import COMFORT_NOISE_AMPLITUDE
+from media_workers.playout import MAX_CATCH_UP_NS
 from shm.layout import REEL, REEL_AT, REEL_NS, TAPE, TAPE_FRAMES, TAPE_OFF, TAPE_PAUSED, TAPE_RUNNING, TAPE_WRITE
 from tests.media_workers.call_under_test import MS, SECOND, CallUnderTest, loud
 

@@ -15,9 +15,11 @@ from control_plane.messages import (
     CloseMedia,
     MediaClosed,
     MediaOpened,
+    MediaRecorded,
     MediaUpdated,
     Message,
     OpenMedia,
+    RecordMedia,
     StartAgent,
     UpdateMedia,
 )
@@ -185,6 +187,8 @@ class Machine:
                 return MediaOpened(call_id, index, row, 7, 10_000 + 2 * row, 8_000)
             case UpdateMedia(call_id=call_id):
                 return MediaUpdated(call_id)
+            case RecordMedia(call_id=call_id, state=state):
+                return MediaRecorded(call_id, state)
             case CloseMedia(call_id=call_id):
                 return MediaClosed(call_id)
             case StartAgent(call_id=call_id):

@@ -89,10 +89,11 @@ class Server(Reachable):
     """Running when it is made. `stop` ends it and says how; `discard` takes whatever is left."""
 
     def __init__(
-        self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, more_listen: tuple[str, ...] = (), **sections: Any
+        self, routes: list[dict[str, Any]], calls: int = 150, bridges: int = 1, more_listen: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (), **sections: Any,
     ) -> None:
-        """`more_listen`: beside the place that `sip_port` names. `sections`: more of the configuration, such as
-        http={"listen": ...}; of sip and media, what a test needs besides."""
+        """`more_listen`: beside the place that `sip_port` names. `prefix`: a command that becomes the server's.
+        `sections`: more of the configuration, such as http={"listen": ...}; of sip and media, what a test needs besides."""
         self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="bf-"))  # short: a socket's path has 107 bytes
         first = free_ports(2 * calls + 4)
         self.sip_port, self.rtp_ports = first, range(first + 2, first + 2 * calls + 2)
@@ -117,7 +118,7 @@ class Server(Reachable):
         self.log_path = self.runtime / "log"
         self.checked = 0
         self.returncode: int | None = None
-        command = [sys.executable, "-m", "control_plane.command", "up", "--config", str(file)]
+        command = [*prefix, sys.executable, "-m", "control_plane.command", "up", "--config", str(file)]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         try:
