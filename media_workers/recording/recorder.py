@@ -7,6 +7,7 @@ or is lapped costs silence in the files; workers do not know that it is there.
 import logging
 import mmap
 import pathlib
+from collections import deque
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ MAP_NORESERVE = 0x4000  # linux/mman.h
 WRITE_MS = 250
 """Of a call, written at once: a quarter of a second is four writes a second and call."""
 RATES_HZ = frozenset((8_000, 16_000, 24_000, 32_000, 48_000))
+AGAIN_NS, MAX_UNFINISHED = 2_000_000_000, 1_000
 MARGIN_FRAMES = 8
 """A reader that begins keeps this far from what is overwritten next."""
 
@@ -56,6 +58,8 @@ class Recorder:
         self.stereo = np.zeros((MAX_WINDOW_SAMPLES, 2), np.int16)
         self.refused: set[tuple[int, int]] = set()
         """Rows and generations that cannot be recorded, said once."""
+        self.unfinished: deque[tuple[Recording, int, int]] = deque(maxlen=MAX_UNFINISHED)
+        """Their calls have ended, and the disk had no room for that: it is tried again at the time beside them."""
         self.dropped_ms = 0
         """Since the disk began to refuse; 0: it does not."""
 
@@ -116,6 +120,9 @@ class Recorder:
     def step(self, now_ns: int, unix_less_ns: int) -> None:
         """One pass at this time (CLOCK_MONOTONIC); with `unix_less_ns` added, it is the time that people know."""
         self._find()
+        while self.unfinished and now_ns >= self.unfinished[0][2]:
+            recording, samples, _ = self.unfinished.popleft()
+            self._finish(recording, samples, now_ns)
         if not self.recordings:
             return
         rows = np.fromiter(self.recordings, np.int64, len(self.recordings))
@@ -160,10 +167,15 @@ class Recorder:
         if int(track["taken"]) > int(track["flushed"]):
             self._write(row, int(track["taken"]), 0)
         del self.recordings[row]
+        recording.note_lost(int(track["lost_left"]) * FRAME_MS, int(track["lost_right"]) * 1000 // recording.sample_rate_hz)
+        self._finish(recording, int(track["flushed"]), now_ns)
+
+    def _finish(self, recording: Recording, samples: int, now_ns: int) -> None:
         try:
-            recording.finish(int(track["flushed"]))
+            recording.finish(samples)
         except OSError as failure:
             self._say_that_it_failed(failure, 0)
+            self.unfinished.append((recording, samples, now_ns + AGAIN_NS))
 
     def leave(self) -> None:
         """We end, and calls may go on: what has been taken and not written is still in the rings for our successor."""

@@ -130,13 +130,11 @@ class Recording:
 
     def finish(self, samples: int) -> None:
         """The call or its recording has ended. Raises OSError where not even that can be written."""
-        try:
-            self._open()
-            file, self.file = self.file, None
-            assert file is not None
-            file.close(min(samples, MAX_SAMPLES))
-        finally:
-            complete(self.part_path, self.facts("complete", samples))
+        self._open()
+        file, self.file = self.file, None
+        assert file is not None
+        file.close(min(samples, MAX_SAMPLES))
+        complete(self.part_path, self.facts("complete", samples))
 
     def leave(self) -> None:
         """Another recorder goes on with it."""
