@@ -4,9 +4,10 @@ import logging
 import time
 
 import numpy as np
+import pytest
 
 from ai_bridge import Agent, BatchAgent, Call, Frame, Quality, Utterance
-from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, HoldCall, HoldEnded, Noted, Transfer, TransferEnded
+from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, HoldCall, HoldEnded, Noted, RecordCall, Transfer, TransferEnded
 from shm.layout import FROM_AI_SLOTS, KEY_GAP, SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import module_with, stage
@@ -669,5 +670,20 @@ def test_a_batch_agent_fails_for_one_call_or_for_all(tmp_path):
             broken = counting
             await scene.call(agent, "new", 3)
             await scene.until(lambda: counting is not broken and counting.log == [("start", "new", 0)])
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_records_and_pauses(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            await scene.call(f"{module_with(Host=Host)}:Host")
+            call = hosts["a"].call
+            call.record()
+            call.record("pause")
+            with pytest.raises(ValueError, match="on, off, pause"):
+                call.record("stop")  # type: ignore[arg-type]
+            await scene.until(lambda: len(scene.of(RecordCall)) == 2)
+            assert [order.state for order in scene.of(RecordCall)] == ["on", "pause"]
 
     asyncio.run(scenario())
