@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +34,12 @@ def in_child(work: Callable[[], Any]) -> Callable[[], Any]:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(writer, json.dumps(work()).encode())
-        os._exit(0)
+        try:
+            os.write(writer, json.dumps(work()).encode())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)  # the server is not this copy's to end
     os.close(writer)
 
     def result() -> Any:

@@ -84,6 +84,16 @@ def _front_takeover(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 500, "bar for the answer")
 
 
+def _flood(axes: Any, found: Any) -> None:
+    values = {}
+    for row in found:
+        values |= {f"{row['sources']} sources\nset-up p{p}": row["setup_ms"][p] for p in (50, 99)}
+        values |= {f"{row['sources']} sources\nRTP gap": row["longest_gap_ms"]}
+    failed, calls = sum(row["failed"] for row in found), sum(row["set_ups"] for row in found)
+    title = f"{found[0]['messages_per_second']:.0f} messages/s of strangers: {failed} of {calls} trusted set-ups failed"
+    _bars(axes, values, "ms", title, 500, "bar for p99")
+
+
 def _call_setups(axes: Any, found: Any) -> None:
     for percentile, name in ((50, "p50"), (99, "p99"), (100, "worst")):
         axes.plot([row["rate"] for row in found], [row["setup_ms"][percentile] for row in found], "o-", label=name)
@@ -168,6 +178,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "interruption": _interruption,
     "takeover": _takeover,
     "front_takeover": _front_takeover,
+    "flood": _flood,
     "call_setups": _call_setups,
     "metrics_scrape": _metrics_scrape,
     "wire_bots": _wire_bots,

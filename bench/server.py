@@ -100,14 +100,14 @@ def free_ports(count: int) -> int:
 
 
 @contextlib.contextmanager
-def running(agent: str, calls: int, **media: object) -> Iterator[Server]:
+def running(agent: str, calls: int, sip: dict[str, object] | None = None, **media: object) -> Iterator[Server]:
     """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end."""
     runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
     sip_port = free_ports(2 * calls + 2)
     first_port = sip_port + 2
     settings = {
         "runtime_directory": str(runtime),
-        "sip": {"listen": f"127.0.0.1:{sip_port}", "max_calls_per_second": 2000.0, "drain_seconds": 0.0},
+        "sip": {"listen": f"127.0.0.1:{sip_port}", "max_calls_per_second": 2000.0, "drain_seconds": 0.0, **(sip or {})},
         "media": {
             "rtp_ports": f"{first_port}-{first_port + 2 * calls}",
             "workers": 1,

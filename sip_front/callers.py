@@ -18,6 +18,7 @@ from sip_front.message import Request
 log = logging.getLogger("sip")
 SECOND = 1_000_000_000
 STRANGER_RATE, STRANGER_BURST = 20.0, 40.0  # answers a second to one address that may not call; more is silence
+STRANGERS_RATE, STRANGERS_BURST = 500.0, 1000.0  # messages a second of all strangers that are read: sources can be forged
 WRONG_LIMIT, WRONG_WINDOW_NS, BAN_NS = 10, 60 * SECOND, 600 * SECOND
 NAME_LIFE_NS = 60 * SECOND  # of a host name's addresses: providers rotate theirs
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -80,6 +81,8 @@ class Callers:
         self.verdicts: dict[str, tuple[str, ...]] = {}
         self.misses: dict[str, Misses] = {}
         self.budgets: dict[str, tuple[float, int]] = {}
+        self.tokens, self.filled_at_ns = STRANGERS_BURST, 0
+        """Of all strangers together."""
 
     # ---- by address ----------------------------------------------------------------------------------------------
 
@@ -105,6 +108,21 @@ class Callers:
             return True
         misses = self.misses.get(host)
         return self.server is not None and not (misses and now_ns < misses.banned_until_ns)
+
+    def is_worth_reading(self, host: str, octets: bytes, now_ns: int) -> bool:
+        """Before anything is parsed: what a flood of strangers costs is decided here. It takes a token of all strangers' budget.
+
+        A password is read even so, and so is a response, which has to fit a request of ours.
+        """
+        if self.trunks_of(host):
+            return True
+        self.tokens = min(STRANGERS_BURST, self.tokens + (now_ns - self.filled_at_ns) * STRANGERS_RATE / SECOND)
+        self.filled_at_ns = now_ns
+        spent = self.budgets.get(host)
+        if self.tokens >= 1.0 and (spent is None or spent[0] + (now_ns - spent[1]) * STRANGER_RATE / SECOND >= 1.0):
+            self.tokens -= 1.0
+            return True
+        return octets.startswith(b"SIP/2.0 ") or (self.server is not None and b"uthorization" in octets)
 
     def take_names(self, now_ns: int) -> list[str]:
         """Host names whose addresses should be asked for now."""
@@ -145,7 +163,7 @@ class Callers:
         if verdict.kind == "passed":
             self.misses.pop(host, None)
             return self._admit_user(verdict.user, host)
-        if not self._may_answer(host, now_ns):
+        if not self.may_answer(host, now_ns):
             return Admitted("", Refusal(0, f"{host} asks more than {STRANGER_RATE:g} times a second and is not answered"))
         if verdict.kind == "refused" and verdict.is_own_nonce:
             self._count_miss(host, verdict, now_ns)
@@ -160,11 +178,12 @@ class Callers:
         return Admitted(trunk, None, user)
 
     def _refuse_stranger(self, host: str, now_ns: int) -> Refusal:
-        if not self._may_answer(host, now_ns):
+        if not self.may_answer(host, now_ns):
             return Refusal(0, f"{host} asks more than {STRANGER_RATE:g} times a second and is not answered")
         return Refusal(403, f"403: {host} is not in sip.allow; add its network there if it is your trunk, or to allow of its [[trunks]]")
 
-    def _may_answer(self, host: str, now_ns: int) -> bool:
+    def may_answer(self, host: str, now_ns: int) -> bool:
+        """Takes a token of this stranger's."""
         tokens, at_ns = self.budgets.get(host, (STRANGER_BURST, now_ns))
         tokens = min(STRANGER_BURST, tokens + (now_ns - at_ns) * STRANGER_RATE / SECOND)
         if host not in self.budgets and len(self.budgets) >= MAX_KNOWN_HOSTS:

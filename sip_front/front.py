@@ -524,6 +524,7 @@ class Front:
             for session in self.succession.take_early():
                 self._receive_call(session, now_ns)
         self._fail_forsaken(now_ns)
+        self.user_agent.known_hosts = frozenset(session.peer.host for session in self.user_agent.sessions.values())
         self._handle_events(now_ns)
         self.peers.prune(now_ns)
         self.moves.expire(now_ns)

@@ -70,6 +70,8 @@ class UserAgent:
         self.outbox: list[tuple[bytes, Address]] = []
         self.taken_over: dict[str, Session] = {}
         """By Call-ID: of the front before us."""
+        self.known_hosts: frozenset[str] = frozenset()
+        """Of those whom calls are with, as of a second ago: they are read in any flood."""
         self.touched: set[str] = set()
         """Calls of ours for which something was sent: what the journal should know first."""
         self.events: list[Event] = []
@@ -91,6 +93,9 @@ class UserAgent:
     def receive(self, octets: bytes, source: Address, now_ns: int) -> None:
         """One message. Never raises for what a far end wrote."""
         if is_keepalive(octets):
+            return
+        if source.host not in self.known_hosts and not self.callers.is_worth_reading(source.host, octets, now_ns):
+            self.admission.unlogged += 1
             return
         self.received = octets
         try:
@@ -517,6 +522,7 @@ class UserAgent:
             if request is not None and refusal:
                 self._refuse_stranger(request, refusal, octets, source, now_ns)
                 return
+            self.callers.may_answer(source.host, now_ns)  # if it is a stranger's, it costs a token, too
             self._log_refusal(f"{failure.status}: a message that is not valid SIP: {failure}", source, now_ns, is_call=False)
             if request is not None and request.method != "ACK":
                 self._reply(request, failure.status, mark_received(request, source))

@@ -39,6 +39,11 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "calls": 200, "kills": 5, "lost": 0, "lost_setups": 0, "answered_ms": {"median": 420.0, "worst": 470.0},
         "setup_ms": {"median": 15.0, "worst": 1100.0}, "gap_ms": PERCENTILES_MS,
     },
+    "flood": [
+        {"sources": n, "messages_per_second": 19_988.0, "set_ups": 190, "failed": 0, "setup_ms": PERCENTILES_MS, "failed_after": 0,
+         "setup_after_ms": PERCENTILES_MS, "longest_gap_ms": 26.0, "front_percent": 35.0, "front_grew_mb": 5.1, "generator_late_ms": 6.6}
+        for n in (1, 10_000)
+    ],
     "call_setups": [
         {"rate": n, "calls": 10 * n, "failed": 0, "failures": {}, "setup_ms": PERCENTILES_MS, "front_percent": 58.0,
          "front_us_per_call": 2070.0, "repeats": 0, "generator_late_ms": 5.0}

@@ -9,7 +9,7 @@ from control_plane import trunk_config
 from control_plane.config import Sip
 from control_plane.secret import Secret
 from sip_front.admission import MAX_KNOWN_HOSTS
-from sip_front.callers import BAN_NS, NAME_LIFE_NS, STRANGER_BURST, WRONG_LIMIT, Admitted, Callers
+from sip_front.callers import BAN_NS, NAME_LIFE_NS, STRANGER_BURST, STRANGERS_BURST, WRONG_LIMIT, Admitted, Callers
 from sip_front.digest import Attempt, Client, Credentials
 from sip_front.message import Headers, Request, Response
 
@@ -44,6 +44,34 @@ def test_only_networks_that_are_named_may_send_in_any_order(order: tuple[str, ..
 
 def test_nothing_named_means_nobody() -> None:
     assert Callers(Sip(allow=())).trunks_of("127.0.0.1") == ()
+
+
+OPTIONS = b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"
+
+
+def test_a_flood_of_strangers_is_read_in_part_only_and_who_may_call_always() -> None:
+    callers = Callers(Sip(allow=(CARRIER,)))
+    forged = [callers.is_worth_reading(f"198.51.{n // 250}.{n % 250}", OPTIONS, NOW) for n in range(10_000)]
+    assert forged == [True] * int(STRANGERS_BURST) + [False] * (10_000 - int(STRANGERS_BURST))
+    assert callers.is_worth_reading(CARRIER, OPTIONS, NOW)
+    assert callers.is_worth_reading(ELSEWHERE, b"SIP/2.0 200 OK\r\n\r\n", NOW), "it has to fit a request of ours"
+    assert not callers.is_worth_reading(ELSEWHERE, OPTIONS, NOW)
+    assert callers.is_worth_reading(ELSEWHERE, OPTIONS, NOW + SECOND // 100), "five more"
+
+
+def test_a_stranger_that_gets_no_answer_is_not_read_either_until_it_would_get_one() -> None:
+    callers = Callers(Sip(allow=(CARRIER,)))
+    while callers.may_answer(ELSEWHERE, NOW):
+        pass
+    assert not callers.is_worth_reading(ELSEWHERE, OPTIONS, NOW)
+    assert callers.is_worth_reading(ELSEWHERE, OPTIONS, NOW + SECOND)
+
+
+def test_a_password_is_read_in_any_flood() -> None:
+    callers = Callers(Sip(allow=()), users=(trunk_config.User("desk", Secret("secret")),))
+    while callers.is_worth_reading(ELSEWHERE, OPTIONS, NOW):
+        pass
+    assert callers.is_worth_reading(ELSEWHERE, b"INVITE sip:a@b SIP/2.0\r\nAuthorization: Digest\r\n\r\n", NOW)
 
 
 def trunk(name: str, *allow: str, users: tuple[str, ...] = ()) -> trunk_config.Trunk:

@@ -412,6 +412,21 @@ def test_a_stranger_gets_one_403_and_leaves_nothing(network: Network, machine: M
     assert agent.refused_calls == 3
 
 
+def test_a_far_end_of_a_call_is_read_when_strangers_flood_us(network: Network, machine: Machine) -> None:
+    """We called it: it is in no list of those who may call."""
+    far_end, agent = Phone(network, STRANGER), machine.front.user_agent
+    machine.tell(b"operator", Originate("out", f"sip:1@{STRANGER}", "echo"))
+    network.run()
+    far_end.respond(far_end.requests("INVITE")[0], 200, body=far_end.sdp())
+    network.run(2)
+    while agent.callers.is_worth_reading(STRANGER, b"BYE", network.now_ns):
+        pass
+    far_end.send("NONSENSE")
+    assert agent.known_hosts == {STRANGER} and agent.admission.unlogged == 0
+    agent.receive(b"NONSENSE", Address("203.0.113.77", 5060), network.now_ns)
+    assert agent.admission.unlogged == 1, "of others, not even that it is nonsense is found out"
+
+
 def test_a_stranger_gets_no_more_octets_than_it_sent(network: Network, machine: Machine) -> None:
     stranger = Phone(network, STRANGER)
     text = f"OPTIONS sip:a@b SIP/2.0\r\nv: SIP/2.0/UDP {STRANGER};branch=z9hG4bK1;rport\r\nf: <sip:a@b>\r\nt: <sip:a@b>\r\ni: 1\r\n\r\n"
