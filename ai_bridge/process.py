@@ -28,6 +28,7 @@ from control_plane.channel import Channel
 from control_plane.credentials import Credentials
 from control_plane.errors import BellframeError, Exhausted
 from shm import handover
+from shm.jit import compile_apart
 from shm.layout import Rings
 
 log = logging.getLogger("ai_bridge")
@@ -125,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = config.load(given.config)
         logs.configure(settings.log_format, f"bridge-{given.index}")
         sys.path.insert(0, str(pathlib.Path(settings.bridge.modules or ".").resolve()))
+        compile_apart("ai_bridge.warm_up")
         warm_up()
     except BellframeError as failure:
         print(f"bellframe: bridge {given.index}: {failure}", file=sys.stderr)

@@ -22,3 +22,7 @@ def warm_up() -> None:
     ring.store_word(rings.words, 0, layout.PAUSED, 0)
     doorbell.fall_asleep(rings.bells, 0)
     doorbell.wake_up(rings.bells, 0)
+
+
+if __name__ == "__main__":
+    warm_up()

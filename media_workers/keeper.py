@@ -12,7 +12,6 @@ import resource
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 
@@ -29,7 +28,7 @@ from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.worker import MediaWorker
 from shm import counters, doorbell, forking, handover, layout, segment
 from shm.counters import WORKER, Counters
-from shm.jit import cache_directory
+from shm.jit import compile_apart
 from shm.layout import Rings
 
 log = logging.getLogger(__name__)
@@ -159,17 +158,8 @@ class Keeper:
     # ---- workers ----------------------------------------------------------------------------------------
 
     def compile(self) -> None:
-        """Every kernel of a worker, before the first fork: a successor must not wait for a compiler.
-
-        The compiler runs in a process of its own and leaves machine code in the cache: its memory would
-        otherwise stay with the keeper and every worker.
-        """
-        marker = cache_directory() / "complete"
-        if not marker.exists():
-            log.info("compiling the media kernels, once for this release: half a minute")
-            subprocess.run([sys.executable, "-m", "media_workers.warm_up"], check=True, stdout=subprocess.DEVNULL)
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
+        """Every kernel of a worker, before the first fork: a successor must not wait for a compiler."""
+        compile_apart("media_workers.warm_up")
         warm_up.compile_all()
         forking.settle()
 

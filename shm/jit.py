@@ -10,6 +10,8 @@ import hashlib
 import os
 import pathlib
 import platform
+import subprocess
+import sys
 from importlib import metadata
 
 import numba
@@ -42,3 +44,16 @@ IS_COMPILED = not numba.config.DISABLE_JIT
 
 njit = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy", _nrt=False)
 """Compiled, cached, without the GIL. No fast-math, no parallel: a kernel must give the same bits everywhere."""
+
+
+def compile_apart(module: str) -> None:
+    """Run `python -m module`, which warms its kernels up, unless that has been done for this state of the sources.
+
+    In a process of its own, which leaves machine code in the cache: a compiler's memory would otherwise stay with whoever forks.
+    Raises subprocess.CalledProcessError if it fails; what it wrote to stderr says why.
+    """
+    marker = cache_directory() / f"{module}.complete"
+    if IS_COMPILED and not marker.exists():
+        subprocess.run([sys.executable, "-m", module], check=True, stdout=subprocess.DEVNULL)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()

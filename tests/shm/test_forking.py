@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 PARENT = """
 import os, sys, time
 from shm import forking
@@ -46,3 +47,24 @@ def test_who_was_orphaned_before_it_could_ask_ends_at_once() -> None:
     script = f"from shm import forking; forking.live_with({os.getppid()}); print('alive')"
     found = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (1, "")
+
+
+SETTLED = """
+import ctypes.util, numba.core.codegen
+from shm import forking
+
+def resident_kilobytes():
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Rss:"))
+
+before = resident_kilobytes()
+forking.settle()
+after = resident_kilobytes()
+numba.njit(lambda a: a + 1)(1)  # what was forgotten is fetched again
+print(before, after)
+"""
+
+
+def test_settling_gives_the_compiler_s_code_back_and_it_still_runs() -> None:
+    told = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, cwd=ROOT, check=True)
+    before, after = map(int, told.stdout.split())
+    assert after < before - 10_000

@@ -66,3 +66,26 @@ def test_kernels_are_kept_there_whoever_loaded_numba_first() -> None:
 
 def test_kernels_are_nopython_without_the_gil_and_exact() -> None:
     assert njit.keywords == {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+
+
+def test_compiling_apart_is_done_once_for_a_state_of_the_sources(
+    tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    monkeypatch.setattr(jit, "IS_COMPILED", True)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(jit.subprocess, "run", lambda command, **_: asked.append(command))
+    for _ in range(3):
+        jit.compile_apart("media_workers.warm_up")
+    assert asked == [[sys.executable, "-m", "media_workers.warm_up"]]
+    append(tree / "media_workers" / "rtp.py", "# changed\n")
+    jit.compile_apart("media_workers.warm_up")
+    assert len(asked) == 2
+
+
+def test_compiling_apart_that_fails_is_tried_again(tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    monkeypatch.setattr(jit, "IS_COMPILED", True)
+    for _ in range(2):
+        with pytest.raises(subprocess.CalledProcessError):
+            jit.compile_apart("nothing_of_this_name")
