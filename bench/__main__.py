@@ -29,6 +29,7 @@ QUESTIONS = {
     "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "wire_bots": "bots behind WebSockets on one bridge process, and how late a packet is at the bot's socket",
     "capacity": "calls of each kind that this machine takes",
+    "recording": "what recording every call costs the worker, and the recorder",
     "calls_per_core": "calls on one core, beside the bare kernel",
     "srtp_calls_per_core": "the same with SRTP both ways",
 }

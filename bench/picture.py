@@ -147,6 +147,11 @@ def _concealment(axes: Any, found: Any) -> None:
     axes.legend(frameon=False)
 
 
+def _recording(axes: Any, found: Any) -> None:
+    more = f"{found['more_percent']:+g} % (bar: +{found['bar_percent']} %), recorder {found['recorder_core_percent']:g} % of a core"
+    _bars(axes, found["worker_us"], "µs", f"Every one of {found['calls']} calls recorded, the worker's CPU per packet: {more}")
+
+
 def _srtp_calls_per_core(axes: Any, found: Any) -> None:
     values = {f"{suite}\n{row['calls']} calls": row["cpu_us"] for suite, rows in found.items() for row in rows}
     _bars(axes, values, "µs", "SRTP both ways: the worker's CPU per frame in and out")
@@ -182,6 +187,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "call_setups": _call_setups,
     "metrics_scrape": _metrics_scrape,
     "wire_bots": _wire_bots,
+    "recording": _recording,
     "calls_per_core": _calls_per_core,
     "srtp_calls_per_core": _srtp_calls_per_core,
 }

@@ -41,9 +41,13 @@ class Server:
 
     def front_pid(self) -> int:
         """0: there is none just now."""
+        return self.pid_of("sip_front")
+
+    def pid_of(self, module: str) -> int:
+        """Of the process that runs this module; 0: there is none just now."""
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                if b"sip_front" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                if module.encode() in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                     return pid
         return 0
 
@@ -100,8 +104,13 @@ def free_ports(count: int) -> int:
 
 
 @contextlib.contextmanager
-def running(agent: str, calls: int, sip: dict[str, object] | None = None, **media: object) -> Iterator[Server]:
-    """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end."""
+def running(
+    agent: str, calls: int, sip: dict[str, object] | None = None, recordings: str = "", **media: object
+) -> Iterator[Server]:
+    """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end.
+
+    `recordings`: the folder that they may go to.
+    """
     runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
     sip_port = free_ports(2 * calls + 2)
     first_port = sip_port + 2
@@ -118,6 +127,7 @@ def running(agent: str, calls: int, sip: dict[str, object] | None = None, **medi
             **media,
         },
         "routes": [{"agent": agent}],
+        "recording": {"directory": recordings},
     }
     config = runtime / "bench.json"
     config.write_text(json.dumps(settings))

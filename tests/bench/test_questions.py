@@ -58,6 +58,10 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         {"calls": n, "bridge_percent": 80.0, "packet_to_bot_ms": {"50": 0.3, "99": 3.4, "99.9": 6.7}, "missing_at_bot": 0}
         for n in (100, 300)
     ],
+    "recording": {
+        "calls": 400, "worker_us": {"not recorded": 9.0, "recorded": 9.3}, "more_percent": 3.3, "bar_percent": 10,
+        "recorder_core_percent": 6.0, "written_mb": 250.0,
+    },
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
     "srtp_calls_per_core": {"AEAD_AES_128_GCM": [STEP, STEP | {"calls": 200}]},
 }
