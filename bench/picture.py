@@ -69,6 +69,12 @@ def _interruption(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", "The caller speaks over the agent: until the line is silent", 40)
 
 
+def _turns(axes: Any, found: Any) -> None:
+    wrong = ("told_wrong", "samples_of_an_old_turn", "turns_with_a_hole")
+    title = f"{found['turns']} turns on {found['calls']} calls, {found['interrupted']} interrupted at random moments"
+    _bars(axes, {name.replace("_", " "): found[name] for name in wrong}, "count", title, 0)
+
+
 def _takeover(axes: Any, found: Any) -> None:
     values = {f"gap p{p}" if p != 100 else "longest gap": value for p, value in found["gap_ms"].items()}
     values |= {f"takeover, {key}": value for key, value in found["takeover_ms"].items()}
@@ -181,6 +187,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "concealment": _concealment,
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
+    "turns": _turns,
     "takeover": _takeover,
     "front_takeover": _front_takeover,
     "flood": _flood,

@@ -9,6 +9,10 @@ from control_plane.credentials import Credentials
 MODELS = {
     # name     class
     "openai": "ai_bridge.models.openai:OpenAI",
+    "gemini": "ai_bridge.models.gemini:Gemini",
+    "ultravox": "ai_bridge.models.ultravox:Ultravox",
+    "elevenlabs": "ai_bridge.models.elevenlabs:ElevenLabs",
+    "deepgram": "ai_bridge.models.deepgram:Deepgram",
 }
 
 credentials = Credentials()

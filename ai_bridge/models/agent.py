@@ -55,6 +55,9 @@ MOST_REMEMBERED = 100
 MOST_COMPLAINTS = 10
 KEYS_PAUSE_S = 1.5
 """Keys that come one after the other are one input."""
+KEEP_ALIVE_S = 5.0
+PAUSE_S = 0.3
+"""What ends an item of a model that does not tell. Speech comes faster than it is said, so nothing is cut in two by it."""
 WATCH_S = 0.25
 STEADY_S = 60.0
 """A session that held so long was a good one: what breaks it counts as the first failure again."""
@@ -68,6 +71,7 @@ class Item:
         self.item_id, self.turn, self.model, self.rate_hz = item_id, turn, model, rate_hz
         self.samples = 0  # that came, at `rate_hz`
         self.is_complete = False  # nothing more comes of it
+        self.is_stopped = False  # it was too long
         self.is_answer = False  # the first after the caller has spoken
         self.is_dropped = False  # the model was told that nothing of it was heard
         self.stream: SpeechStream | None = None  # once it is being said
@@ -92,6 +96,9 @@ class ModelAgent(Bot):
         self._history: deque[Told] = deque(maxlen=MOST_REMEMBERED)
         self._preroll: deque[Frame] = deque(maxlen=PREROLL_FRAMES)
         self._times = TurnTimes()
+        self._memory: dict[str, str] = {}
+        self._kept_alive_at = 0.0
+        self._pause: asyncio.TimerHandle | None = None  # that ends an item
         self._keys = ""
         self._keys_timer: asyncio.TimerHandle | None = None
         self._complaints = self._sessions = self._tools_at_work = 0
@@ -117,7 +124,7 @@ class ModelAgent(Bot):
         if call.line_rate_hz != 8_000:
             line = "L16"  # more than G.711 holds
         instructions = settings.instructions_of(self._settings, values)
-        return self.model_class(About(about, self._settings, self._key, instructions, self._toolbox.descriptions, line))
+        return self.model_class(About(about, self._settings, self._key, instructions, self._toolbox.descriptions, line, self._memory))
 
     # ---- the session ------------------------------------------------------------------------------------------
 
@@ -145,6 +152,8 @@ class ModelAgent(Bot):
         self._told_at = self._dialled_at = self._clock()
         self._socket = socket
         self._send(self._wire.start())
+        if self._model.is_ready_at_start:
+            self._begin()
 
     def _may_retry(self) -> bool:
         if self._sessions and self._clock() - self._dialled_at > STEADY_S:
@@ -176,6 +185,9 @@ class ModelAgent(Bot):
                 return await self._finish(f"the call has lasted max_seconds ({given.max_seconds:g})")
             if now - self._active_at > given.idle_seconds:
                 return await self._finish(f"nobody has spoken for idle_seconds ({given.idle_seconds:g})")
+            if self._is_ready and now - self._kept_alive_at > KEEP_ALIVE_S:
+                self._kept_alive_at = now
+                self._send(self._model.keep_alive())
             if self._socket is not None and self._is_stuck(now):
                 self._told_at = now
                 self._socket.fail(Broken(f"the model owes an answer and has said nothing for {given.answer_seconds:g} s: it is stuck"))
@@ -224,6 +236,8 @@ class ModelAgent(Bot):
         if self._settings.barge_in == "line":
             self._interrupt()
             self._send(self._model.cancel())
+        if self._settings.turns == "line" and self._is_ready:
+            self._send(self._model.start_of_speech())
 
     def on_speech_stopped(self) -> None:
         self._stopped_at = self._clock()
@@ -249,8 +263,9 @@ class ModelAgent(Bot):
             self._send(self._model.cancel())
 
     def on_end(self, cause: str) -> None:
-        if self._keys_timer is not None:
-            self._keys_timer.cancel()
+        for timer in (self._keys_timer, self._pause):
+            if timer is not None:
+                timer.cancel()
         super().on_end(cause)
 
     # ---- from the model to the line ---------------------------------------------------------------------------
@@ -306,7 +321,8 @@ class ModelAgent(Bot):
 
     def _take_speech(self, item_id: str, pcm: Pcm, rate_hz: int) -> None:
         item = self._item
-        if item is None or item.item_id != item_id or item.model is not self._wire:
+        is_same = item is not None and (item.item_id, item.model) == (item_id, self._wire)
+        if item is None or not is_same or (item.is_complete and item.turn == self.call.turn and not item.is_stopped):
             if item is not None:
                 self._complete(item.item_id)
             item = self._item = Item(item_id, self.call.turn, self._model, rate_hz)
@@ -320,12 +336,20 @@ class ModelAgent(Bot):
         item.samples += pcm.size
         self._waiting_s += pcm.size / rate_hz
         self._waiting.put_nowait((item, pcm))
+        if not self._model.tells_end:
+            self._end_after_pause(item_id)
+
+    def _end_after_pause(self, item_id: str) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = asyncio.get_running_loop().call_later(PAUSE_S, self._complete, item_id)
 
     def _stop_at_limit(self, item: Item) -> None:
         """Whoever says so much is stopped there, and told so."""
         self._complain(f"more than {MOST_WAITING_S:g} s of speech wait to be heard: the rest is not said")
         self._send(self._model.cancel())
         self._send(self._model.cut(item.item_id, item.samples * 1000 // item.rate_hz))
+        item.is_stopped = True
         self._complete(item.item_id)
 
     def _complete(self, item_id: str) -> None:

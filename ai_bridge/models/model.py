@@ -14,6 +14,7 @@ from ai_bridge.models.settings import Settings
 from ai_bridge.wires import wire
 from ai_bridge.wires.encoding import L16, PCMA, PCMU, Encoding
 from ai_bridge.wires.wire import BotViolation, Finish, Ignored, Messages, Wire
+from control_plane.errors import ConfigurationError
 from control_plane.secret import Secret
 
 
@@ -29,6 +30,8 @@ class About(NamedTuple):
     """`name`, `description` and `parameters`, a JSON schema."""
     line: str
     """The line's audio: PCMU, PCMA, or L16 where the model should get PCM."""
+    memory: dict[str, str]
+    """What a session leaves to those that follow it in the same call."""
 
 
 class Ready(NamedTuple):
@@ -96,12 +99,22 @@ class Model(Wire):
     """The usual name of its API key (control_plane/credentials.py)."""
     goodbye_ends_call: ClassVar[bool] = False
     """It closes its connection in order to end the call. Else its closing is a failure, and the session is opened anew."""
+    is_ready_at_start: ClassVar[bool] = False
+    """It hears from the first moment on, and there is no `Ready`."""
+    tells_end: ClassVar[bool] = True
+    """`Spoken` comes. Else an item ends with a pause."""
+    turn_kinds: ClassVar[Sequence[str]] = ("model", "semantic", "line")
+    """Of the settings' `turns`, those that it can do."""
     is_busy = False
     """It works on an answer: so long a silence of its own means that it is stuck."""
 
     def __init__(self, about: About) -> None:
+        """Raises ConfigurationError for settings that this model does not have."""
         super().__init__(about.call)
         self.session = about
+        if about.settings.turns not in self.turn_kinds:
+            why = f'turns is "{about.settings.turns}": {self.title} has {", ".join(self.turn_kinds)}'
+            raise ConfigurationError(f"the route's arguments: {why}")
 
     def address(self, url: str) -> "str | Request":
         """Where to dial; or what to ask for it first."""
@@ -125,6 +138,14 @@ class Model(Wire):
 
     def cancel(self) -> Messages:
         """We have cut the model off, not the model itself: stop answering. What still comes of that answer is dropped."""
+        return ()
+
+    def keep_alive(self) -> Messages:
+        """Nobody speaks, or the call is on hold: said every KEEP_ALIVE_S, so that the session does not end for it."""
+        return ()
+
+    def start_of_speech(self) -> Messages:
+        """The line's own voice detection hears the caller (`turns = "line"`): audio follows."""
         return ()
 
     def end_of_speech(self) -> Messages:

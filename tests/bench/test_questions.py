@@ -32,6 +32,10 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     },
     "packet_to_agent": {n: {"p50": 60.0, "p99": 410.0, "worst": 900.0} for n in (1, 100)},
     "interruption": {"loud": SPEECH, "soft": SPEECH},
+    "turns": {
+        "calls": 40, "turns": 10_000, "interrupted": 7_196, "told_wrong": 0, "samples_of_an_old_turn": 0, "turns_with_a_hole": 0,
+        "packets": 146_000, "packets_missing": 0,
+    },
     "takeover": {
         "calls": 200, "kills": 10, "lost": 0, "refused": 0, "gap_ms": PERCENTILES_MS, "takeover_ms": {"median": 51.0, "worst": 64},
     },
