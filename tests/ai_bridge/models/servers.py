@@ -70,18 +70,22 @@ def user_audio_chunk(message: Any) -> bytes | None:
     return base64.b64decode(chunk) if chunk else None
 
 
+AT = {"response_id": "r", "output_index": 0, "content_index": 0}
 SERVERS = {
     "openai": Server(
         8_000, PCMU, 8_000, PCMU,
         lambda m: text_of(m).get("type") == "session.update",
-        ({"type": "session.created", "session": {}}, {"type": "session.updated", "session": {}}),
+        ({"type": "session.created", "session": {"type": "realtime"}}, {"type": "session.updated", "session": {"type": "realtime"}}),
         lambda m: base64.b64decode(m["audio"]) if text_of(m).get("type") == "input_audio_buffer.append" else None,
-        lambda payload, n: {"type": "response.output_audio.delta", "response_id": "r", "item_id": f"i{n}", "delta": b64(payload)},
+        lambda payload, n: {"type": "response.output_audio.delta", **AT, "item_id": f"i{n}", "delta": b64(payload)},
         (),
         lambda n: {"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "u"},
         (
-            {"type": "conversation.item.input_audio_transcription.completed", "item_id": "u", "transcript": "hello"},
-            {"type": "response.output_audio_transcript.done", "item_id": "i", "transcript": "good day"},
+            {
+                "type": "conversation.item.input_audio_transcription.completed", "item_id": "u", "content_index": 0, "transcript": "hello",
+                "usage": {"type": "duration", "seconds": 1.0},
+            },
+            {"type": "response.output_audio_transcript.done", **AT, "item_id": "i", "transcript": "good day"},
         ),
         {
             "type": "response.done",
