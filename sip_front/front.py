@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections import deque
-from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +20,6 @@ from control_plane.messages import (
     Alive,
     CallFacts,
     CloseMedia,
-    Failed,
     FrontStarted,
     MediaClosed,
     MediaOpened,
@@ -45,6 +43,7 @@ from sip_front.moves import Moves
 from sip_front.negotiation import warning
 from sip_front.operators import Operators
 from sip_front.orders import Orders
+from sip_front.originator import Originator
 from sip_front.peers import Peer, Peers, Role
 from sip_front.phones import ELSEWHERE, Phones
 from sip_front.reason import NORMAL_UNSPECIFIED
@@ -54,10 +53,10 @@ from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.succession import PATIENCE_NS, Succession
 from sip_front.trace import Trace, TraceStore, text_of
-from sip_front.transport import TRANSPORTS, Address, PlaceTowards, address_of, transport_of
+from sip_front.transport import Address, PlaceTowards
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
-from sip_front.uri import BadUri, Uri, parse_uri
+from sip_front.uri import number_of
 from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("front")
@@ -66,19 +65,9 @@ FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed 
 """Of a call, from its worker or its bridge."""
 CAUSES = {"answered": Cause.FAR_END_ANSWERED, "early": Cause.EARLY_MEDIA}
 WORKER_AWAY_LIMIT_NS, BRIDGE_AWAY_LIMIT_NS = 15_000_000_000, 30_000_000_000
-DRAINING = "this server is draining and makes no new calls"
-MAX_CALL_ID = 40  # octets that a row in shared memory has for it
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
 FORWARDED_HEADERS = ("P-Asserted-Identity", "Diversion", "History-Info", "User-To-User", "Referred-By", "Subject")
 MAX_FORWARDED_HEADERS, MAX_FORWARDED_CHARACTERS = 32, 512
-
-
-class Lookup(NamedTuple):
-    """A name to be resolved for a call that we make. The process answers with `Front.dial_out`."""
-
-    identity: bytes
-    order: Originate
-    uri: Uri
 
 
 class Front:
@@ -109,9 +98,7 @@ class Front:
         self.user_agent.figures = self.figures
         self.operators, self.orders, self.moves = Operators(self), Orders(self), Moves(self)
         self.succession = Succession(self)
-        self.lookups: list[Lookup] = []
-        self.resolving: dict[str, CallFacts] = {}
-        """Calls whose name is being looked up: the same order again is the same call."""
+        self.originator = Originator(self)
         self.messages: list[tuple[bytes, Message]] = []
         self.tick_ns = now_ns + TICK_NS
 
@@ -174,10 +161,6 @@ class Front:
         """Host names in allow lists whose addresses the process should look up, and tell `callers.resolved`."""
         return self.callers.take_names(now_ns)
 
-    def take_lookups(self) -> list[Lookup]:
-        lookups, self.lookups = self.lookups, []
-        return lookups
-
     # ---- stopping ----------------------------------------------------------------------------------------------
 
     def drain(self, now_ns: int) -> None:
@@ -237,9 +220,9 @@ class Front:
             self._release(call, "worker")
             self.orders.forget(call.call_id)
             del self.calls[call.call_id]
-            self._remember(facts)
+            self.remember(facts)
 
-    def _remember(self, facts: CallFacts) -> None:
+    def remember(self, facts: CallFacts) -> None:
         """For people who ask what became of a call."""
         self.figures.take(facts)
         self.ended[facts.call_id] = facts
@@ -381,51 +364,7 @@ class Front:
         call.open(now_ns)
         self.user_agent.deadlines.schedule(call)
 
-    # ---- calls that we make --------------------------------------------------------------------------------------
-
-    def originate(self, identity: bytes, order: Originate, now_ns: int) -> str:
-        """Returns why not, or nothing. The same order again is the same call."""
-        if order.call_id in self.calls or order.call_id in self.ended or order.call_id in self.resolving:
-            return ""
-        if not 0 < len(order.call_id) <= MAX_CALL_ID or not all("!" <= c <= "~" for c in order.call_id):
-            return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
-        if self.admission.is_draining:
-            return DRAINING
-        user = "" if order.trunk else self.phones.name_in(order.to)
-        if user:
-            return self.phones.originate(order, user, now_ns)
-        if order.trunk or not is_direct(order.to):
-            return self._originate_by_trunk(order, now_ns)
-        try:
-            uri = parse_uri(order.to)
-        except BadUri as failure:
-            return f"cannot call {clean(order.to, 80)}: {failure}"
-        if uri.scheme == "tel" or transport_of(uri) is None:
-            return f"cannot call {clean(order.to, 80)}: it asks for a transport that we do not speak; there are {', '.join(TRANSPORTS)}"
-        address = address_of(uri)
-        if address is None:
-            self.lookups.append(Lookup(identity, order, uri))
-            self.resolving[order.call_id] = facts_of(order, time.time())
-            return ""
-        return self.dial_out(order, uri, [address], now_ns)
-
-    def _originate_by_trunk(self, order: Originate, now_ns: int) -> str:
-        plan = self.trunks.plan(order, now_ns)
-        if isinstance(plan, str):
-            if self.admission.is_worth_a_line(f"trunk {order.trunk}", plan[:3], now_ns):
-                log.warning("not calling out: %s", plan, extra={"call_id": order.call_id})
-            return plan
-        session = self.user_agent.call(order.call_id, plan.legs[0].uri, [leg.destination for leg in plan.legs], "")
-        self.trunks.prepare(session, plan)
-        return self.call_out(order, session, plan.number, plan.trunk.name, now_ns)
-
-    def dial_out(self, order: Originate, uri: Uri, addresses: list[Address], now_ns: int) -> str:
-        """`addresses`: one at least; the others are tried in their order if it cannot be reached."""
-        self.resolving.pop(order.call_id, None)
-        if self.admission.is_draining:
-            return DRAINING
-        session = self.user_agent.call(order.call_id, uri, addresses, order.caller)
-        return self.call_out(order, session, uri.number or uri.host, "", now_ns)
+    # ---- calls that we make (originator.py) ----------------------------------------------------------------------
 
     def call_out(self, order: Originate, session: Session, callee: str, trunk: str, now_ns: int) -> str:
         call = Call(self, session, "outbound", now_ns, time.time())
@@ -436,15 +375,6 @@ class Front:
             self.calls_total += 1
             self._open(call, now_ns)
         return why_not
-
-    def fail_order(self, lookup: Lookup, why: str) -> None:
-        """It was taken, and cannot be carried out: who asked is told, and so is whoever looks at the call."""
-        order, now = lookup.order, time.time()
-        begun = self.resolving.pop(order.call_id, facts_of(order, now))
-        self.messages.append((lookup.identity, Failed(why, 422, order.call_id)))
-        failed = msgspec.structs.replace(begun, state="ended", cause=clean(why, 300), outcome="failed", ended_at=now)
-        self._remember(failed)
-        self.operators.show_call(failed)
 
     # ---- workers and bridges ---------------------------------------------------------------------------------------
 
@@ -547,16 +477,6 @@ class Front:
             self.user_agent.deadlines.schedule(call)
 
 
-def facts_of(order: Originate, now: float) -> CallFacts:
-    """Of a call whose name is being looked up."""
-    return CallFacts(order.call_id, "preparing", "outbound", clean(order.caller, 80), number_of(order.to), order.agent, now, 0.0)
-
-
-def is_direct(to: str) -> bool:
-    """A SIP URI names its host itself; a number, also as tel:, needs a trunk."""
-    return to.lower().startswith(("sip:", "sips:"))
-
-
 def why_not_answered(trunk: str, event: Event) -> str:
     """Of a call that we made: what the far end said, and what to do about it."""
     reason = event.text.removeprefix(f"{event.status} ")
@@ -566,15 +486,6 @@ def why_not_answered(trunk: str, event: Event) -> str:
         return explain(trunk, event.status, reason, event.session.why_unauthorized)
     hint = "; it wants a user name and a password: call through one of [[trunks]] that has them" if event.status in (401, 407) else ""
     return event.text + hint
-
-
-def number_of(uri: str) -> str:
-    """Who that is, for people, routes and agents: the user, or all of it where there is none."""
-    try:
-        parsed = parse_uri(uri)
-    except BadUri:
-        return clean(uri, 80)
-    return clean(parsed.number or parsed.host, 80)
 
 
 def forwarded(request: Request) -> dict[str, str]:

@@ -78,7 +78,7 @@ class Operators:
                 return Phones(front.phones.facts(now_ns))
             case GetCall(call_id=call_id):
                 up = front.calls.get(call_id)
-                facts = up.facts(now_ns) if up else front.ended.get(call_id) or front.resolving.get(call_id)
+                facts = up.facts(now_ns) if up else front.ended.get(call_id) or front.originator.resolving.get(call_id)
                 return Calls((facts,)) if facts else no_call(call_id)
             case HangUp():
                 answer = self._hang_up(message, now_ns)
@@ -91,7 +91,7 @@ class Operators:
             case HoldCall() | Transfer():
                 return front.orders.receive(identity, message, now_ns)
             case Originate(call_id=call_id):
-                why_not = front.originate(identity, message, now_ns)
+                why_not = front.originator.originate(identity, message, now_ns)
                 is_for_now = front.admission.is_draining or why_not.startswith("503")
                 return Failed(why_not, 503 if is_for_now else 422) if why_not else Done(call_id)
             case Drain():

@@ -29,8 +29,9 @@ from control_plane.logs import clean
 from sip_front.certificates import Certificates
 from sip_front.connections import SECOND, Limits
 from sip_front.dns_client import DnsClient
-from sip_front.front import Front, Lookup
+from sip_front.front import Front
 from sip_front.journal_file import JournalFile
+from sip_front.originator import Lookup
 from sip_front.resolver import Resolver, Unresolved
 from sip_front.sockets import Bound, Sockets, bind
 from sip_front.streams import Streams
@@ -155,7 +156,7 @@ class Process:
                 if not self.switchboard.send(identity, message):
                     self.front.operators.unreachable(identity)
             self.read_control()  # sending swallows the edge of what came meanwhile
-        for lookup in self.front.take_lookups():
+        for lookup in self.front.originator.take_lookups():
             self.spawn(self.resolve(lookup))
         for name in self.front.take_names(time.monotonic_ns()):
             self.spawn(self.resolve_allowed(name))
@@ -239,11 +240,11 @@ class Process:
         """A name in a call that we make."""
         found, why_not = await self.find(lookup.uri)
         if found:
-            why_not = self.front.dial_out(lookup.order, lookup.uri, found, time.monotonic_ns())
+            why_not = self.front.originator.dial_out(lookup.order, lookup.uri, found, time.monotonic_ns())
         else:
             why_not = f"cannot call {clean(lookup.uri.host, 80)}: {why_not}"
         if why_not:
-            self.front.fail_order(lookup, why_not)
+            self.front.originator.fail_order(lookup, why_not)
         self.guard(self.read_control)
 
     # ---- the end -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from control_plane.errors import PeerViolation
-from control_plane.logs import without_keys
+from control_plane.logs import clean, without_keys
 
 Parameters = Mapping[str, str | None]
 """Names in lower case; None: the name stands alone, without "="."""
@@ -176,3 +176,12 @@ def _parameters(text: str, separator: str, whole: str) -> Parameters:
             raise BadUri(f"{quoted(whole)} names {quoted(name)} twice")
         found[name] = value if equals or separator == "&" else None
     return MappingProxyType(found)
+
+
+def number_of(uri: str) -> str:
+    """Who that is, for people, routes and agents: the user, or all of it where there is none."""
+    try:
+        parsed = parse_uri(uri)
+    except BadUri:
+        return clean(uri, 80)
+    return clean(parsed.number or parsed.host, 80)

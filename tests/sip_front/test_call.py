@@ -540,9 +540,9 @@ def test_a_call_that_ends_its_agents_process_again_and_again_is_ended(network: N
 
 def test_a_name_that_is_found_while_draining_is_not_dialled(network: Network, machine: Machine, phone: Phone) -> None:
     machine.tell(b"operator", Originate("out", "sip:bob@phones.example.com", "echo"))
-    (lookup,) = machine.front.take_lookups()
+    (lookup,) = machine.front.originator.take_lookups()
     machine.front.drain(network.now_ns)
-    why_not = machine.front.dial_out(lookup.order, lookup.uri, [Address(CALLER, 5060)], network.now_ns)
+    why_not = machine.front.originator.dial_out(lookup.order, lookup.uri, [Address(CALLER, 5060)], network.now_ns)
     assert why_not == "this server is draining and makes no new calls" and machine.states == []
 
 

@@ -119,18 +119,18 @@ def test_what_cannot_be_called_is_refused_with_the_reason(machine: Machine, to: 
 
 def test_a_name_is_left_to_the_process(machine: Machine) -> None:
     assert ask(machine, Originate("out", "sip:bob@phones.example.com", "echo")) == Done("out")
-    (lookup,) = machine.front.take_lookups()
+    (lookup,) = machine.front.originator.take_lookups()
     assert lookup.uri.host == "phones.example.com" and machine.states == []
-    assert machine.front.dial_out(lookup.order, lookup.uri, [Address("192.0.2.10", 5060)], machine.network.now_ns) == ""
+    assert machine.front.originator.dial_out(lookup.order, lookup.uri, [Address("192.0.2.10", 5060)], machine.network.now_ns) == ""
     assert machine.states == ["PREPARING"]
 
 
 def test_the_same_order_while_its_name_is_looked_up_is_the_same_call(machine: Machine) -> None:
     order = Originate("out", "sip:bob@phones.example.com", "echo")
     assert [ask(machine, order), ask(machine, order)] == [Done("out"), Done("out")]
-    (lookup,) = machine.front.take_lookups()
-    machine.front.dial_out(lookup.order, lookup.uri, [Address("192.0.2.10", 5060)], machine.network.now_ns)
-    assert ask(machine, order) == Done("out") and not machine.front.take_lookups() and machine.states == ["PREPARING"]
+    (lookup,) = machine.front.originator.take_lookups()
+    machine.front.originator.dial_out(lookup.order, lookup.uri, [Address("192.0.2.10", 5060)], machine.network.now_ns)
+    assert ask(machine, order) == Done("out") and not machine.front.originator.take_lookups() and machine.states == ["PREPARING"]
 
 
 @pytest.mark.parametrize("call_id", ["", "x" * 41, "a b", "a\n", "\u00e9", "\x7f"])
@@ -138,7 +138,7 @@ def test_an_id_that_does_not_fit_a_row_is_refused(machine: Machine, call_id: str
     for to in ("sip:1@192.0.2.10", "sip:bob@phones.example.com"):
         answer = ask(machine, Originate(call_id, to, "echo"))
         assert isinstance(answer, Failed) and "1 to 40 printable ASCII" in answer.why
-    assert machine.states == [] and not machine.front.take_lookups()
+    assert machine.states == [] and not machine.front.originator.take_lookups()
     assert ask(machine, Originate("x" * 40, "sip:1@192.0.2.10", "echo")) == Done("x" * 40)
 
 
@@ -170,8 +170,8 @@ def test_a_name_that_is_not_found_is_a_call_that_failed(machine: Machine) -> Non
     ask(machine, Originate("out", "sip:bob@phones.example.com", "echo"))
     asked = ask(machine, GetCall("out"))
     assert isinstance(asked, Calls) and (asked.calls[0].outcome, asked.calls[0].callee) == ("queued", "bob")
-    (lookup,) = machine.front.take_lookups()
-    machine.front.fail_order(lookup, "cannot call phones.example.com: its name has no address")
+    (lookup,) = machine.front.originator.take_lookups()
+    machine.front.originator.fail_order(lookup, "cannot call phones.example.com: its name has no address")
     machine.pump()
     assert machine.told(Failed, OPERATOR)[-1] == Failed("cannot call phones.example.com: its name has no address", 422, "out")
     failed = machine.told(CallChanged, b"watcher")[-1].call
@@ -183,8 +183,8 @@ def test_calls_that_ended_are_named_in_order_and_what_is_forgotten_is_counted(ma
     monkeypatch.setattr("sip_front.front.MAX_ENDED", 3)
     for i in range(5):
         ask(machine, Originate(f"out-{i}", "sip:bob@phones.example.com", "echo"))
-        (lookup,) = machine.front.take_lookups()
-        machine.front.fail_order(lookup, "no address")
+        (lookup,) = machine.front.originator.take_lookups()
+        machine.front.originator.fail_order(lookup, "no address")
     first = ask(machine, GetEnded(1))
     assert isinstance(first, EndedCalls) and (first.front, first.last, first.missed) == (machine.front.front_id, 4, 1)
     second = ask(machine, GetEnded(first.last))

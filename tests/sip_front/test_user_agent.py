@@ -618,7 +618,7 @@ def test_the_next_server_is_tried_after_503_or_no_way(network: Network, machine:
     machine.refuses_tcp.add("192.0.2.11")
     addresses = [Address(f"192.0.2.{n}", 5060, "tcp") for n in (11, 12, 13)]
     order = Originate("out", "sip:100@example.com", "echo")
-    assert machine.front.dial_out(order, parse_uri(order.to), addresses, network.now_ns) == ""
+    assert machine.front.originator.dial_out(order, parse_uri(order.to), addresses, network.now_ns) == ""
     machine.pump()
     network.run()
     (invite,) = second.requests("INVITE")
@@ -633,7 +633,7 @@ def test_the_next_server_is_tried_after_503_or_no_way(network: Network, machine:
 def test_a_server_that_says_nothing_is_left_for_the_next_within_4_s(network: Network, machine: Machine) -> None:
     first, second = Phone(network, "192.0.2.11"), Phone(network, "192.0.2.12")
     order = Originate("out", "sip:100@example.com", "echo")
-    machine.front.dial_out(order, parse_uri(order.to), [Address(f"192.0.2.{n}", 5060) for n in (11, 12)], network.now_ns)
+    machine.front.originator.dial_out(order, parse_uri(order.to), [Address(f"192.0.2.{n}", 5060) for n in (11, 12)], network.now_ns)
     machine.pump()
     network.run(3.9)
     assert len(first.requests("INVITE")) == 4 and not second.requests("INVITE"), "three of them may be lost"
@@ -646,7 +646,7 @@ def test_a_server_that_says_nothing_is_left_for_the_next_within_4_s(network: Net
 def test_the_last_server_s_failure_is_the_call_s(network: Network, machine: Machine) -> None:
     machine.refuses_tcp |= {"192.0.2.11", "192.0.2.12"}
     order = Originate("out", "sip:100@example.com", "echo")
-    machine.front.dial_out(order, parse_uri(order.to), [Address(f"192.0.2.{n}", 5060, "tcp") for n in (11, 12)], network.now_ns)
+    machine.front.originator.dial_out(order, parse_uri(order.to), [Address(f"192.0.2.{n}", 5060, "tcp") for n in (11, 12)], network.now_ns)
     machine.pump()
     network.run()
     assert machine.states == [] and machine.last_cause == "cannot connect to tcp:192.0.2.12:5060"
