@@ -32,6 +32,7 @@ from shm.counters import WORKER
 from tests.media_workers.call_under_test import SECOND
 from tests.media_workers.line import LoopbackWorker
 
+pytestmark = pytest.mark.compiled  # its cycle makes system calls of its own, which only machine code can
 PCMU = MediaDescription("PCMU", 0, "127.0.0.1", 4000)
 
 
