@@ -82,7 +82,8 @@ def test_without_a_future_it_fades_to_nothing_within_60_ms() -> None:
 def test_any_lengths_will_do(gap: int, future_samples: int) -> None:
     random = np.random.default_rng(gap)
     past = random.integers(-32_768, 32_768, PAST_SAMPLES).astype(np.int16)
-    conceal(past, random.integers(-32_768, 32_768, future_samples).astype(np.int16), gap)
+    made = conceal(past, random.integers(-32_768, 32_768, future_samples).astype(np.int16), gap)
+    assert made.shape == (gap,) and made.dtype == np.int16 and made.any()
 
 
 def test_silence_is_concealed_by_silence() -> None:
