@@ -5,16 +5,18 @@ stale machine code behind. The cache folder therefore carries a hash of every so
 of the versions, and of the processor. `NUMBA_DISABLE_JIT=1` runs the same code interpreted.
 """
 
-import functools
 import hashlib
 import os
 import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
 
 KERNEL_FOLDERS = ("shm", "media_workers", "ai_bridge", "bench")
 
@@ -42,8 +44,28 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 IS_COMPILED = not numba.config.DISABLE_JIT
 
-njit = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy", _nrt=False)
-"""Compiled, cached, without the GIL. No fast-math, no parallel: a kernel must give the same bits everywhere."""
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+"""Compiled without the GIL. No fast-math, no parallel: a kernel must give the same bits everywhere."""
+
+
+class MachineCode(FunctionCache):  # type: ignore[misc] # numba has no types
+    """numba's cache, which leaves the compiler asleep when there is nothing to compile.
+
+    numba fills the compiler's tables before it looks into the cache: 16 MB and 0.3 s that a process whose kernels
+    are all there has no use for. A kernel that is not there fills them when it is compiled.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def njit(function: Callable[..., Any]) -> Any:
+    """A kernel: compiled when it is first called, or loaded from `cache_directory` if that was done before."""
+    kernel = numba.njit(**OPTIONS)(function)
+    if IS_COMPILED:
+        kernel._cache = MachineCode(function)
+    return kernel
 
 
 def compile_apart(module: str) -> None:
