@@ -13,7 +13,19 @@ from ai_bridge.frame import Pcm
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
 from ai_bridge.speech import SpeechQueue, SpeechStream, as_pcm16
-from control_plane.messages import HangUp, HoldCall, HoldEnded, Message, Noted, RecordCall, Recording, StartAgent, Transfer, TransferEnded
+from control_plane.messages import (
+    AnswerCall,
+    HangUp,
+    HoldCall,
+    HoldEnded,
+    Message,
+    Noted,
+    RecordCall,
+    Recording,
+    StartAgent,
+    Transfer,
+    TransferEnded,
+)
 from shm import ring
 from shm.layout import FRAME_MS, PAUSED
 
@@ -60,6 +72,8 @@ class Call:
         self.line_rate_hz = start.sample_rate_hz
         """Of the codec: what heard samples are counted in."""
         self.frame_samples = sample_rate_hz * FRAME_MS // 1000
+        self.is_early = start.is_early
+        """It is not answered: the caller hears the agent as early media, and pays nothing until `answer`."""
         self.is_held = False
         """The far end has put us on hold."""
         self.is_holding = False
@@ -165,6 +179,12 @@ class Call:
         """End the call now. To finish a sentence first: `await call.say(goodbye); call.hang_up()`."""
         if not self.has_ended:
             self._send(HangUp(call_id=self.call_id, cause=cause or "the agent hung up"))
+
+    def answer(self) -> None:
+        """Answer a call that came with `answer = "early"` of its route. On one that is answered it does nothing."""
+        if self.is_early and not self.has_ended:
+            self.is_early = False
+            self._send(AnswerCall(self.call_id))
 
     def record(self, state: Recording = "on") -> None:
         """Record the call, "pause" while something is said that nobody may keep, go on with "on", or end with "off".

@@ -3,7 +3,6 @@
 An unknown key, a wrong type or an impossible value is refused with the place and the remedy.
 """
 
-import fnmatch
 import operator
 import os
 import pathlib
@@ -17,6 +16,8 @@ from control_plane.formats import check_names
 from control_plane.http_config import Http, Records, check_http
 from control_plane.listen_config import check_listen
 from control_plane.listen_config import parse_address as parse_address
+from control_plane.route_config import Route as Route
+from control_plane.route_config import check_routes
 from control_plane.secret import Secret, decode_hook, reveal_hook
 from control_plane.srtp_suites import POLICIES
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
@@ -119,20 +120,6 @@ class Bridge(Section):
     """Agent processes. Calls are spread over them; an agent that blocks holds up those of its own process only."""
     modules: str = ""
     """A folder put first on Python's path, where your agents are. Empty: the folder you start from."""
-
-
-class Route(Section):
-    agent: str
-    """echo, menu, MODULE:CLASS, a bot's address such as twilio+wss://bot.example/media (docs/wires.md), or a model's (docs/models.md)."""
-    to: str = "*"
-    """The number called, as a pattern: "+4930*". The first route that fits is taken."""
-    caller: str = "*"
-    """The number that calls, as a pattern."""
-    trunk: str = "*"
-    """The trunk that it comes from, as a pattern. Calls that only sip.allow lets in have none: ""."""
-    arguments: dict[str, str] = {}
-    record: bool = False
-    """Record these calls from their answer on. Whether callers must be told, or asked, is the law's where they are."""
 
 
 class RecordingSection(Section):
@@ -247,7 +234,7 @@ def check(config: Config) -> Config:
     check_digest(config)
     for name in config.keys:
         credentials.check_name(name, "keys")
-    check_routes(config)
+    check_routes(config.routes, config.trunks)
     check_recording(config)
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_names(config.media.formats, "media.formats")
@@ -270,14 +257,6 @@ def check_digest(config: Config) -> None:
     hashed = {"MD5" if len(user.ha1.reveal()) == 32 else "SHA-256" for user in config.users if user.ha1}
     if len(hashed) > 1 or not hashed <= set(config.sip.digest_algorithms):
         raise ConfigurationError("users: every ha1 must be of one algorithm, and sip.digest_algorithms must name it: we ask all alike")
-
-
-def check_routes(config: Config) -> None:
-    names = ["", *(trunk.name for trunk in config.trunks)]
-    for position, route in enumerate(config.routes):
-        if not any(fnmatch.fnmatchcase(name, route.trunk) for name in names):
-            there_are = ", ".join(f'"{name}"' for name in names[1:]) or "no [[trunks]]"
-            raise ConfigurationError(f'routes[{position}].trunk: "{route.trunk}" fits no trunk; there are {there_are}')
 
 
 def check_recording(config: Config) -> None:

@@ -179,6 +179,8 @@ class StartAgent(Message):
     """Which trunk the call came or goes through; empty: none."""
     format: str = ""
     """The line's codec, a name of control_plane/formats.py; empty: not agreed yet."""
+    is_early: bool = False
+    """The call is not answered: what is said is early media, until AnswerCall."""
 
 
 class StopAgent(Message):
@@ -294,6 +296,12 @@ class RecordCall(Message):
 
     call_id: str
     state: Recording
+
+
+class AnswerCall(Message):
+    """Command: answer a call that its agent has spoken to as early media. Again, it stays answered."""
+
+    call_id: str
 
 
 class PressKeys(Message):
@@ -552,6 +560,7 @@ Anything = (
     | HangUp
     | Transfer
     | HoldCall
+    | AnswerCall
     | PressKeys
     | RecordCall
     | TransferEnded

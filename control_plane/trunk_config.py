@@ -27,6 +27,8 @@ CALLER_HEADERS = ("", "P-Asserted-Identity", "P-Preferred-Identity", "Remote-Par
 class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """Shown for each of its calls, and named in routes and in orders to call."""
+    tenant: str = ""
+    """Whose trunk it is. Its calls go to routes of this tenant and to those of nobody in particular. Empty: nobody's in particular."""
     gateways: tuple[str, ...] = ()
     """Where calls go out to: HOST[:PORT][;transport=udp|tcp|tls], the first one first. The next is tried when one does not answer."""
     allow: tuple[str, ...] = ()

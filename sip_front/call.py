@@ -1,6 +1,6 @@
 """One call: a SIP session, media on a worker and an agent on a bridge, joined by a table.
 
-    caller calls     OPENING -> STARTING -> ANSWERED -> UP -> CLOSING -> ENDED
+    caller calls     OPENING -> STARTING or EARLY -> ANSWERED -> UP -> CLOSING -> ENDED
     we call          PREPARING -> CALLING -> JOINING -> UP -> CLOSING -> ENDED
 
 A command to a worker or a bridge is sent again until its answer comes: processes are replaced under a call, and what
@@ -37,6 +37,7 @@ from sip_front.session import Session
 log = logging.getLogger("calls")
 MS, SECOND = 1_000_000, 1_000_000_000
 RESEND_NS, SLOW_RESEND_NS = 250 * MS, 2 * SECOND
+MINUTE_NS = 60 * SECOND
 QUICK_NS = 5 * SECOND  # a process that is replaced is back by then; what stays away longer is asked more slowly
 WORKER_LIMIT_NS, BRIDGE_LIMIT_NS, RING_LIMIT_NS, CLOSE_LIMIT_NS = 2 * SECOND, 5 * SECOND, 120 * SECOND, 10 * SECOND
 MAX_AGENT_DEATHS, AGENT_DEATHS_NS = 3, 60 * SECOND  # a call that ends its agent's process again and again ends the other calls' agents, too
@@ -44,13 +45,14 @@ AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a 
 
 
 class State(enum.Enum):
-    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED = range(9)
+    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY = range(10)
 
 
 class Cause(enum.Enum):
     MEDIA_OPENED, MEDIA_REFUSED, MEDIA_CLOSED, AGENT_STARTED, AGENT_LOST = range(5)
     FAR_END_ANSWERED, CONFIRMED, MEDIA_CHANGED, FAR_END_ENDED = range(5, 9)
     HANG_UP, FAILED, STEP_TIMEOUT, EARLY_MEDIA = range(9, 13)
+    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, ANSWER = range(13, 16)
 
 
 class Desk(Protocol):
@@ -84,6 +86,13 @@ class Call:
         self.has_agent = False
         self.has_lost_far_end = False
         """It hung up after it had sent us elsewhere, where it rings (moves.py)."""
+        self.opening = Cause.MEDIA_OPENED
+        """Or one of the two that answer at once, or let the agent speak early (OPENINGS)."""
+        self.ring_limit_ns = RING_LIMIT_NS
+        self.max_ns = 0
+        """How long it may last once it is answered; 0: no limit."""
+        self.end_ns: int | None = None
+        """When that is over."""
         self.agent_deaths: list[int] = []
         """When its bridge was replaced, lately."""
         self.has_tried_another = False
@@ -138,14 +147,14 @@ class Call:
     @property
     def deadline_ns(self) -> int | None:
         resend_ns = self.resend_ns if self.worker_command or self.bridge_command or self.record_command else None
-        if resend_ns is None or self.step_deadline_ns is None:
-            return resend_ns if self.step_deadline_ns is None else self.step_deadline_ns
-        return min(resend_ns, self.step_deadline_ns)
+        return min((at_ns for at_ns in (resend_ns, self.step_deadline_ns, self.end_ns) if at_ns is not None), default=None)
 
     def expire(self, now_ns: int) -> None:
         if self.step_deadline_ns is not None and now_ns >= self.step_deadline_ns:
             self.step_deadline_ns = None
             self.step(Cause.STEP_TIMEOUT, now_ns)
+        if self.end_ns is not None and now_ns >= self.end_ns:
+            self.end(Cause.HANG_UP, f"it lasted {self.max_ns // MINUTE_NS} min, max_minutes of its route", now_ns)
         if now_ns >= self.resend_ns:
             self.resend_ns = now_ns + (RESEND_NS if now_ns - self.ordered_ns < QUICK_NS else SLOW_RESEND_NS)
             if self.worker_command:
@@ -174,9 +183,12 @@ class Call:
         self.desk.tell_bridge(self.bridge, message)
 
     def _enter(self, state: State, now_ns: int) -> None:
-        limit_ns = LIMITS_NS.get(state)
-        self.step_deadline_ns = None if limit_ns is None else now_ns + limit_ns
-        if state is State.STARTING:
+        limit_ns = self.ring_limit_ns if state is State.CALLING else LIMITS_NS.get(state)
+        if state is not State.UP or self.bridge_command is None:  # else the agent is awaited, as it was before
+            self.step_deadline_ns = None if limit_ns is None else now_ns + limit_ns
+        if state in (State.CLOSING, State.ENDED):
+            self.end_ns = None
+        if state in (State.STARTING, State.EARLY):
             self.rang_ns = now_ns
         elif state in (State.ANSWERED, State.JOINING):
             self.answered_ns = now_ns
@@ -233,6 +245,22 @@ def start_agent(call: Call, now_ns: int) -> None:
     _order_agent(call, now_ns, resumed=False)
 
 
+def start_agent_meanwhile(call: Call, now_ns: int) -> None:
+    """The call goes on already, so the agent has a time of its own."""
+    if call.state is ANSWERED:
+        call.step_deadline_ns = now_ns + BRIDGE_LIMIT_NS
+    _order_agent(call, now_ns, resumed=False)
+
+
+def speak_early(call: Call, now_ns: int) -> None:
+    """183 with our answer: from here on the caller hears the agent, and pays nothing."""
+    call.worker_command = None
+    try:
+        call.session.speak_early(now_ns)
+    except BellframeError as failure:
+        call.fail(str(failure), now_ns, failure.sip_status)
+
+
 def count_death(call: Call, now_ns: int) -> None:
     call.agent_deaths = [then_ns for then_ns in call.agent_deaths if now_ns - then_ns < AGENT_DEATHS_NS] + [now_ns]
     if len(call.agent_deaths) >= MAX_AGENT_DEATHS:
@@ -244,7 +272,8 @@ def resume_agent(call: Call, now_ns: int) -> None:
     """Another process under the same index: it knows nothing of this call."""
     if call.state is CLOSING:
         return  # it died too often
-    call.step_deadline_ns = now_ns + AGENT_AWAY_LIMIT_NS
+    if call.state is not EARLY:  # there nobody waits for longer than it may ring
+        call.step_deadline_ns = now_ns + AGENT_AWAY_LIMIT_NS
     _order_agent(call, now_ns, resumed=True)
 
 
@@ -266,6 +295,7 @@ def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
             resumed=resumed,
             trunk=call.trunk,
             format=call.media.format,
+            is_early=call.state is EARLY,
         ),
         now_ns,
     )
@@ -275,6 +305,13 @@ def agent_is_there(call: Call, _now_ns: int) -> None:
     call.bridge_command, call.has_agent = None, True
     if call.state in (State.UP, State.ANSWERED):
         call.step_deadline_ns = None
+    elif call.state is EARLY:
+        call.step_deadline_ns = call.rang_ns + call.ring_limit_ns
+
+
+def answer_at_once(call: Call, now_ns: int) -> None:
+    call.worker_command = None
+    answer(call, now_ns)
 
 
 def answer(call: Call, now_ns: int) -> None:
@@ -292,6 +329,7 @@ def dial(call: Call, now_ns: int) -> None:
 
 def note_answer(call: Call, now_ns: int) -> None:
     call.was_answered = True
+    call.end_ns = now_ns + call.max_ns if call.max_ns else None
     if call.recording != "off":
         call.record(call.recording, now_ns)
 
@@ -333,10 +371,21 @@ def bridge_timed_out(call: Call, now_ns: int) -> None:
 
 
 def ring_timed_out(call: Call, now_ns: int) -> None:
-    call.end(Cause.HANG_UP, f"nobody answered within {RING_LIMIT_NS // SECOND} s", now_ns, status=408)
+    call.end(Cause.HANG_UP, f"nobody answered within {call.ring_limit_ns // SECOND} s", now_ns, status=408)
+
+
+def early_timed_out(call: Call, now_ns: int) -> None:
+    if call.has_agent:
+        text = f"the agent {call.agent} did not answer within {call.ring_limit_ns // SECOND} s, ring_seconds of its route"
+        call.end(Cause.HANG_UP, text, now_ns)
+    else:
+        bridge_timed_out(call, now_ns)
 
 
 def agent_stays_away(call: Call, now_ns: int) -> None:
+    if not call.has_agent:
+        bridge_timed_out(call, now_ns)
+        return
     call.fail(f"bridge {call.bridge} was replaced, but gave no agent back for {AGENT_AWAY_LIMIT_NS // SECOND} s; see its log", now_ns)
 
 
@@ -376,13 +425,15 @@ def lost_media(call: Call, now_ns: int) -> None:
     call.fail(f"worker {call.worker} {call.refusal}", now_ns)
 
 
-OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED = State
+OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY = State
+OPENINGS = {"ready": Cause.MEDIA_OPENED, "at once": Cause.MEDIA_OPENED_TO_ANSWER, "early": Cause.MEDIA_OPENED_EARLY}
+"""What a worker's port means, by `answer` of the route."""
 LIMITS_NS = {
     OPENING: WORKER_LIMIT_NS,
     PREPARING: WORKER_LIMIT_NS,
     STARTING: BRIDGE_LIMIT_NS,
+    EARLY: BRIDGE_LIMIT_NS,
     JOINING: BRIDGE_LIMIT_NS,
-    CALLING: RING_LIMIT_NS,
     CLOSING: CLOSE_LIMIT_NS,
 }
 TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
@@ -390,6 +441,14 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (OPENING, Cause.MEDIA_OPENED): (STARTING, (ring, start_agent)),
     (OPENING, Cause.MEDIA_REFUSED): (OPENING, (try_another_worker,)),
     (OPENING, Cause.STEP_TIMEOUT): (OPENING, (try_another_worker,)),
+    (OPENING, Cause.MEDIA_OPENED_TO_ANSWER): (ANSWERED, (answer_at_once, start_agent_meanwhile)),
+    (OPENING, Cause.MEDIA_OPENED_EARLY): (EARLY, (speak_early, start_agent_meanwhile)),
+    (EARLY, Cause.AGENT_STARTED): (EARLY, (agent_is_there,)),
+    (EARLY, Cause.AGENT_LOST): (EARLY, (count_death, resume_agent)),
+    (EARLY, Cause.MEDIA_CHANGED): (EARLY, (update_media,)),
+    (EARLY, Cause.MEDIA_REFUSED): (EARLY, (lost_media,)),
+    (EARLY, Cause.STEP_TIMEOUT): (EARLY, (early_timed_out,)),
+    (EARLY, Cause.ANSWER): (ANSWERED, (answer,)),
     (STARTING, Cause.AGENT_STARTED): (ANSWERED, (agent_is_there, answer)),
     (STARTING, Cause.AGENT_LOST): (STARTING, (count_death, start_agent)),
     (STARTING, Cause.MEDIA_CHANGED): (STARTING, (update_media,)),
@@ -423,7 +482,7 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (CLOSING, Cause.MEDIA_CLOSED): (ENDED, (settle,)),
     (CLOSING, Cause.STEP_TIMEOUT): (ENDED, (give_up_closing, settle)),
 }
-for _state in (OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP):
+for _state in (OPENING, STARTING, EARLY, ANSWERED, PREPARING, CALLING, JOINING, UP):
     TRANSITIONS[_state, Cause.FAR_END_ENDED] = (CLOSING, (stop_agent, close_media))
     TRANSITIONS[_state, Cause.HANG_UP] = (CLOSING, (end_session, stop_agent, close_media))
     TRANSITIONS[_state, Cause.FAILED] = (CLOSING, (end_session, stop_agent, close_media))

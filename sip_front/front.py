@@ -11,8 +11,7 @@ from collections import deque
 import msgspec
 
 from control_plane import table
-from control_plane.config import Config
-from control_plane.errors import BellframeError
+from control_plane.config import Config, Route
 from control_plane.logs import clean
 from control_plane.messages import (
     AgentFailed,
@@ -35,12 +34,11 @@ from control_plane.messages import (
     UpdateMedia,
 )
 from sip_front.admission import Admission
+from sip_front.arrivals import Arrivals
 from sip_front.call import Call, Cause, State
 from sip_front.callers import Callers
 from sip_front.figures import FrontFigures
-from sip_front.message import Request
 from sip_front.moves import Moves
-from sip_front.negotiation import warning
 from sip_front.operators import Operators
 from sip_front.orders import Orders
 from sip_front.originator import Originator
@@ -48,7 +46,6 @@ from sip_front.peers import Peer, Peers, Role
 from sip_front.phones import ELSEWHERE, Phones
 from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.redirection import Redirection
-from sip_front.routing import Chosen, Routing
 from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.succession import PATIENCE_NS, Succession
@@ -56,7 +53,6 @@ from sip_front.trace import Trace, TraceStore, text_of
 from sip_front.transport import Address, PlaceTowards
 from sip_front.trunk import explain
 from sip_front.trunks import Trunks
-from sip_front.uri import number_of
 from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("front")
@@ -66,8 +62,6 @@ FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed 
 CAUSES = {"answered": Cause.FAR_END_ANSWERED, "early": Cause.EARLY_MEDIA}
 WORKER_AWAY_LIMIT_NS, BRIDGE_AWAY_LIMIT_NS = 15_000_000_000, 30_000_000_000
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
-FORWARDED_HEADERS = ("P-Asserted-Identity", "Diversion", "History-Info", "User-To-User", "Referred-By", "Subject")
-MAX_FORWARDED_HEADERS, MAX_FORWARDED_CHARACTERS = 32, 512
 
 
 class Front:
@@ -77,7 +71,6 @@ class Front:
         """Workers tell by it what we opened from what a front before us left open. Never 0."""
         self.admission = Admission(config.sip.max_calls_per_second)
         self.admission.drain_seconds = max(1, round(config.sip.drain_seconds))
-        self.routing = Routing(config.routes)
         self.callers = Callers(config.sip, config.trunks, config.users)
         self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, place_towards)
         self.user_agent.session_expires_s = config.sip.session_expires_seconds
@@ -97,6 +90,7 @@ class Front:
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
         self.operators, self.orders, self.moves = Operators(self), Orders(self), Moves(self)
+        self.arrivals = Arrivals(self)
         self.succession = Succession(self)
         self.originator = Originator(self)
         self.messages: list[tuple[bytes, Message]] = []
@@ -247,7 +241,7 @@ class Front:
         while agent.events:
             for event in agent.take_events():
                 if event.kind == "invited":
-                    self._receive_call(event.session, now_ns)
+                    self.arrivals.receive(event.session, now_ns)
                 elif event.kind == "replacing":
                     self.moves.replace(event.session, now_ns)
                 else:
@@ -298,50 +292,9 @@ class Front:
             call.step(CAUSES.get(event.kind, Cause.MEDIA_CHANGED), now_ns)
         self.user_agent.deadlines.schedule(call)
 
-    def _receive_call(self, session: Session, now_ns: int) -> None:
-        if self.succession.must_wait(session, now_ns):
-            return
-        self.calls_total += 1
-        request = session.invite
-        number, caller = number_of(request.uri), number_of(request.from_.uri)
-        trunk = self.trunks.get(session.trunk)
-        why_full = trunk.why_full() if trunk else ""
-        if why_full:
-            self._refuse(session, caller, number, 503, why_full, now_ns, (("Retry-After", "5"),))
-            return
-        chosen = self.routing.choose(number, caller, session.trunk)
-        if chosen is None:
-            self._refuse(session, caller, number, 404, self.routing.why_not(number, caller, session.trunk), now_ns)
-            return
-        try:
-            negotiation = session.negotiation
-            media = negotiation.preview(session.offer) if session.offer else negotiation.without_offer()
-        except BellframeError as failure:
-            headers = (("Warning", warning(failure, session.local_host)),)
-            self._refuse(session, caller, number, failure.sip_status, f"{failure.sip_status}: {failure}", now_ns, headers)
-            return
-        call = Call(self, session, "inbound", now_ns, time.time())
-        call.media, call.caller, call.callee, call.headers = media, caller, number, forwarded(request)
-        call.trunk = session.trunk
-        why_not = self._staff(call, chosen, now_ns)
-        if why_not:
-            self._refuse(session, caller, number, 503, why_not, now_ns, (("Retry-After", "5"),))
-            return
-        self._open(call, now_ns)
-
-    def _refuse(
-        self, session: Session, caller: str, number: str, status: int, why: str, now_ns: int, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        self.calls_refused += 1
-        self.figures.refuse(session.trunk, status)
-        session.refuse(status, why, now_ns, headers)
-        if self.admission.is_worth_a_line(session.peer.host, str(status), now_ns):
-            text = "refused the call from %s (%s) to %s with %s"
-            log.warning(text, caller, session.peer, number, why, extra={"call_id": session.call_id})
-
-    def _staff(self, call: Call, chosen: Chosen, now_ns: int) -> str:
+    def staff(self, call: Call, route: Route, now_ns: int) -> str:
         """A worker and a bridge for the call. Returns why there is none, or nothing."""
-        call.agent, call.arguments, call.recording = chosen.agent, chosen.arguments, "on" if chosen.is_recorded else "off"
+        call.agent, call.arguments, call.recording = route.agent, route.arguments, "on" if route.record else "off"
         for role in ("worker", "bridge"):
             peer = self.peers.choose(role, now_ns)
             if peer is None:
@@ -352,7 +305,7 @@ class Front:
                 call.bridge = peer.index
         return ""
 
-    def _open(self, call: Call, now_ns: int) -> None:
+    def open(self, call: Call, now_ns: int) -> None:
         self.calls[call.call_id] = call
         trunk = self.trunks.get(call.trunk)
         if trunk:
@@ -370,10 +323,10 @@ class Front:
         call = Call(self, session, "outbound", now_ns, time.time())
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
         call.trunk = trunk
-        why_not = self._staff(call, Chosen(order.agent, order.arguments), now_ns)
+        why_not = self.staff(call, Route(agent=order.agent, arguments=order.arguments), now_ns)
         if not why_not:
             self.calls_total += 1
-            self._open(call, now_ns)
+            self.open(call, now_ns)
         return why_not
 
     # ---- workers and bridges ---------------------------------------------------------------------------------------
@@ -399,7 +352,7 @@ class Front:
         role = peer.facts.role
         peer.calls.update(id for id, call in self.calls.items() if (call.worker if role == "worker" else call.bridge) == peer.index)
         for session in self.succession.take_early():
-            self._receive_call(session, now_ns)
+            self.arrivals.receive(session, now_ns)
 
     def _handle_fact(self, identity: bytes, message: Message, now_ns: int) -> bool:
         """False: it is not one of theirs."""
@@ -441,7 +394,7 @@ class Front:
         if call.opened is None or call.state in (State.OPENING, State.PREPARING):
             call.opened = message
             call.session.negotiation.port = message.rtp_port
-            call.step(Cause.MEDIA_OPENED, now_ns)
+            call.step(call.opening, now_ns)
 
     def _tick(self, now_ns: int, has_slept: bool) -> None:
         """`has_slept`: it was us who heard nothing; what the others said meanwhile is read before they are missed."""
@@ -452,7 +405,7 @@ class Front:
                     self._fail_calls(peer, f"{role} {peer.index} has been away for {limit_ns // 10**9} s; look into its log", now_ns)
         if now_ns - self.started_ns > PATIENCE_NS:
             for session in self.succession.take_early():
-                self._receive_call(session, now_ns)
+                self.arrivals.receive(session, now_ns)
         self._fail_forsaken(now_ns)
         self.user_agent.known_hosts = frozenset(session.peer.host for session in self.user_agent.sessions.values())
         self._handle_events(now_ns)
@@ -486,12 +439,3 @@ def why_not_answered(trunk: str, event: Event) -> str:
         return explain(trunk, event.status, reason, event.session.why_unauthorized)
     hint = "; it wants a user name and a password: call through one of [[trunks]] that has them" if event.status in (401, 407) else ""
     return event.text + hint
-
-
-def forwarded(request: Request) -> dict[str, str]:
-    """What an agent may want to know: the trunk's own X- headers and who is said to call."""
-    found: dict[str, str] = {}
-    for name, value in request.headers.items():
-        if (name.startswith("X-") or name in FORWARDED_HEADERS) and len(found) < MAX_FORWARDED_HEADERS:
-            found.setdefault(name, clean(value, MAX_FORWARDED_CHARACTERS))
-    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from control_plane.dtmf import why_not_keys
 from control_plane.listen_config import places
 from control_plane.messages import (
+    AnswerCall,
     CallChanged,
     CallFacts,
     Calls,
@@ -83,6 +84,9 @@ class Operators:
             case HangUp():
                 answer = self._hang_up(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
+            case AnswerCall():
+                answer = self._answer_call(message, now_ns)
+                return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
             case PressKeys():
                 return self._press(message)
             case RecordCall():
@@ -134,6 +138,16 @@ class Operators:
         call.end(Cause.HANG_UP, order.cause, now_ns, status=603)
         self.front.user_agent.deadlines.schedule(call)
         return Done()
+
+    def _answer_call(self, order: AnswerCall, now_ns: int) -> Message:
+        call = self.front.calls.get(order.call_id)
+        if call is None:
+            return no_call(order.call_id)
+        call.step(Cause.ANSWER, now_ns)
+        self.front.user_agent.deadlines.schedule(call)
+        if call.was_answered:
+            return Done()
+        return Failed(f"call {order.call_id} is {call.state.name.lower()}: one that came in early media can be answered so", 422)
 
     def _press(self, order: PressKeys) -> Message:
         call = self.front.calls.get(order.call_id)

@@ -24,8 +24,8 @@ class Provisional:
         self.session = session
         self.rseq = 0
         self.unacknowledged: Unacknowledged | None = None
-        self.has_offer = self.has_settled = self.wants_accept = False
-        """It carries our offer; the PRACK brought its answer; the 200 waits for that PRACK."""
+        self.has_offer = self.has_description = self.has_settled = self.wants_accept = False
+        """It carries our offer; that or our answer; the PRACK brought the answer to our offer; the 200 waits for that PRACK."""
 
     @property
     def is_wanted(self) -> bool:
@@ -35,16 +35,17 @@ class Provisional:
     @property
     def must_come_first(self) -> bool:
         """A 200 must not overtake the 1xx that brought a description (section 3)."""
-        return self.has_offer and not self.has_settled
+        return self.has_description and self.unacknowledged is not None
 
-    def send(self, served: "Served", status: int, now_ns: int) -> None:
+    def send(self, served: "Served", status: int, now_ns: int, answer: bytes = b"") -> None:
+        """`answer`: ours, for early media."""
         session = self.session
         self.has_offer = not session.offer
+        body = session.negotiation.offer() if self.has_offer else answer
+        self.has_description = bool(body)
         self.rseq = 1 + secrets.randbelow(2**31 - 1)
         headers = (("Require", "100rel"), ("RSeq", str(self.rseq)))
-        octets = session.agent.respond(
-            served, session.response(status, session.negotiation.offer() if self.has_offer else b"", headers), now_ns
-        )
+        octets = session.agent.respond(served, session.response(status, body, headers), now_ns)
         self.unacknowledged = Unacknowledged(octets, now_ns, TIMEOUT_NS)
         session.reply_to = served.destination
         session.set_deadline()

@@ -71,6 +71,8 @@ class Session:
         self.invitation: Invitation | None = None
         """Ours: we called."""
         self.provisional = Provisional(self)
+        self.early_answer = b""
+        """Ours to their offer, if a 183 has brought it."""
         self.renegotiation = Renegotiation(self)
         self.timer = SessionTimer(agent.session_expires_s)
         self.transfer: Transfer | None = None
@@ -99,6 +101,22 @@ class Session:
         else:
             self.agent.respond(self.pending, self.response(180), now_ns)
 
+    def speak_early(self, now_ns: int) -> None:
+        """183 with our answer, which the 200 will say again (13.3.1.1): early media. Raises BellframeError.
+
+        Without an offer of theirs it only rings.
+        """
+        if self.state is not State.INCOMING or self.pending is None:
+            return
+        if not self.offer:
+            self.ring(now_ns)
+            return
+        self.early_answer = self.negotiation.answer(self.offer)
+        if self.provisional.is_wanted:
+            self.provisional.send(self.pending, 183, now_ns, self.early_answer)
+        else:
+            self.agent.respond(self.pending, self.response(183, self.early_answer), now_ns)
+
     def accept(self, now_ns: int) -> None:
         """200 with our answer, or with our offer where the INVITE had none. Raises BellframeError if the offer is no good."""
         if self.state is not State.INCOMING or self.pending is None:
@@ -108,7 +126,7 @@ class Session:
             return
         body = b""
         if self.offer:
-            body = self.negotiation.answer(self.offer)
+            body = self.early_answer or self.negotiation.answer(self.offer)
         elif not self.provisional.has_settled:
             body = self.negotiation.offer()
         self.provisional.stop()

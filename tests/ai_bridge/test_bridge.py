@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from ai_bridge import Agent, BatchAgent, Call, Frame, Quality, Utterance
-from control_plane.messages import AgentFailed, AgentStarted, Alive, HangUp, HoldCall, HoldEnded, Noted, RecordCall, Transfer, TransferEnded
+from control_plane.messages import (
+    AgentFailed,
+    AgentStarted,
+    Alive,
+    AnswerCall,
+    HangUp,
+    HoldCall,
+    HoldEnded,
+    Noted,
+    RecordCall,
+    Transfer,
+    TransferEnded,
+)
 from shm.layout import FROM_AI_SLOTS, KEY_GAP, SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import module_with, stage
@@ -444,6 +456,21 @@ def test_what_a_call_tells_the_front(tmp_path):
             assert (noted.kind, noted.text, noted.values) == ("heard", "yes", {"confidence": 0.5})
             assert scene.of(HangUp) == [HangUp(call_id="a", cause="the agent hung up")]
             await scene.until(lambda: scene.of(Alive)[-1].calls == 1)
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_answers_a_call_that_is_early_once(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            agent = f"{module_with(Diary=Diary)}:Diary"
+            await scene.call(agent, "early", is_early=True)
+            await scene.call(agent, "late", row=1)
+            for name in ("late", "early", "early"):
+                Diary.of[name].call.answer()
+            Diary.of["late"].call.hang_up()
+            await scene.until(lambda: scene.of(HangUp))
+            assert scene.of(AnswerCall) == [AnswerCall("early")] and not Diary.of["early"].call.is_early
 
     asyncio.run(scenario())
 

@@ -1,0 +1,85 @@
+"""What the configuration says of routes: which calls one is for, who takes them, and how they are answered."""
+
+import fnmatch
+import re
+from typing import Literal
+
+import msgspec
+
+from control_plane.errors import ConfigurationError
+from control_plane.hours import Hours
+from control_plane.trunk_config import Trunk
+
+HEADER = re.compile(r"[A-Za-z0-9!%*_+`'~.-]{1,64}")  # RFC 3261 25.1: token
+MAX_RING_S, MAX_MINUTES = 600, 1440
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    agent: str = ""
+    """echo, menu, MODULE:CLASS, a bot's address such as twilio+wss://bot.example/media (docs/wires.md), or a model's (docs/models.md)."""
+    refuse: int = 0
+    """Instead of an agent: the status that the caller gets, such as 603."""
+    to: str = "*"
+    """The number called, as a pattern: "+4930*". The first route that fits is taken."""
+    caller: str = "*"
+    """The number that calls, as a pattern."""
+    trunk: str = "*"
+    """The trunk that it comes from, as a pattern. Calls that only sip.allow lets in have none: ""."""
+    tenant: str = ""
+    """Whose route it is: it is for calls of this tenant's trunks, and for those of trunks that are nobody's, which become this tenant's."""
+    headers: dict[str, str] = {}
+    """Headers of the INVITE with a pattern each: {"X-Language" = "de*"}. One that is absent does not fit."""
+    hours: tuple[str, ...] = ()
+    """When: ["Mon-Fri 08:00-18:00", "Sat 10:00-14:00"]. Needs time_zone. Empty: always."""
+    time_zone: str = ""
+    """Of `hours`, as IANA names it: "Europe/Berlin"."""
+    answer: Literal["ready", "at once", "early"] = "ready"
+    """When the call is answered: once its agent is ready; at once, while it is fetched; or when the agent says so with call.answer(),
+    which speaks until then as early media (183), and nobody pays."""
+    ring_seconds: int = 60
+    """How long nobody need answer: an agent with answer = "early"."""
+    max_minutes: int = 0
+    """A call that lasts longer is ended. 0: no limit."""
+    arguments: dict[str, str] = {}
+    record: bool = False
+    """Record these calls from their answer on. Whether callers must be told, or asked, is the law's where they are."""
+
+    @property
+    def target(self) -> str:
+        """Who takes the call, for people."""
+        return self.agent or f"refused with {self.refuse}"
+
+
+def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...]) -> None:
+    """What types cannot say. Raises ConfigurationError with the first thing that is wrong."""
+    for position, route in enumerate(routes):
+        where = f"routes[{position}]"
+        _check_target(route, where)
+        _check_conditions(route, where, trunks)
+        if not 1 <= route.ring_seconds <= MAX_RING_S:
+            raise ConfigurationError(f"{where}.ring_seconds: {route.ring_seconds} is not from 1 to {MAX_RING_S}; people wait for about 60")
+        if not 0 <= route.max_minutes <= MAX_MINUTES:
+            raise ConfigurationError(f"{where}.max_minutes: {route.max_minutes} is not from 0 to {MAX_MINUTES}; 0 is no limit")
+
+
+def _check_target(route: Route, where: str) -> None:
+    if bool(route.agent) == bool(route.refuse):
+        raise ConfigurationError(f"{where}: name one who takes the call: agent, or refuse with a status")
+    if route.refuse and not 400 <= route.refuse <= 699:
+        raise ConfigurationError(f"{where}.refuse: {route.refuse} is no status that refuses a call; 603 declines, 486 is busy")
+    if route.answer == "early" and "://" in route.agent:
+        raise ConfigurationError(f'{where}.answer: "early" needs an agent in Python, which says call.answer(); bots have no word for it')
+
+
+def _check_conditions(route: Route, where: str, trunks: tuple[Trunk, ...]) -> None:
+    names = ["", *(trunk.name for trunk in trunks)]
+    if not any(fnmatch.fnmatchcase(name, route.trunk) for name in names):
+        there_are = ", ".join(f'"{name}"' for name in names[1:]) or "no [[trunks]]"
+        raise ConfigurationError(f'{where}.trunk: "{route.trunk}" fits no trunk; there are {there_are}')
+    for name in route.headers:
+        if not HEADER.fullmatch(name):
+            raise ConfigurationError(f'{where}.headers: "{name}" is no name of a header; write it without the colon')
+    if bool(route.hours) != bool(route.time_zone):
+        raise ConfigurationError(f'{where}: hours and time_zone go together: hours = ["Mon-Fri 08:00-18:00"], time_zone = "Europe/Berlin"')
+    if route.hours:
+        Hours(route.hours, route.time_zone, where)

@@ -1,0 +1,50 @@
+import pathlib
+import re
+
+import pytest
+
+from control_plane import config
+from control_plane.errors import ConfigurationError
+from control_plane.route_config import Route, check_routes
+from control_plane.trunk_config import Trunk
+
+
+@pytest.mark.parametrize(
+    ("route", "reason"),
+    [
+        (Route(), "routes[1]: name one who takes the call"),
+        (Route(agent="echo", refuse=603), "routes[1]: name one who takes the call"),
+        (Route(refuse=200), "routes[1].refuse: 200 is no status that refuses a call"),
+        (Route(agent="echo", trunk="pbx"), 'routes[1].trunk: "pbx" fits no trunk; there are "carrier"'),
+        (Route(agent="echo", headers={"X-A:": "1"}), 'routes[1].headers: "X-A:" is no name of a header'),
+        (Route(agent="echo", hours=("08:00-18:00",)), "routes[1]: hours and time_zone go together"),
+        (Route(agent="echo", time_zone="UTC"), "routes[1]: hours and time_zone go together"),
+        (Route(agent="echo", hours=("all day",), time_zone="UTC"), 'routes[1].hours: "all day" is not hours'),
+        (Route(agent="echo", ring_seconds=0), "routes[1].ring_seconds: 0 is not from 1 to 600"),
+        (Route(agent="echo", max_minutes=-1), "routes[1].max_minutes: -1 is not from 0 to 1440"),
+        (Route(agent="twilio+wss://bot.example/", answer="early"), 'routes[1].answer: "early" needs an agent in Python'),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_place(route: Route, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        check_routes((Route(agent="echo"), route), (Trunk("carrier"),))
+    assert str(refused.value).startswith(reason)
+
+
+def test_a_route_with_everything_is_right() -> None:
+    everything = Route(
+        agent="bots:Desk", to="+49*", trunk="carrier", tenant="acme", headers={"X-Language": "de*"}, hours=("Mon-Fri 08:00-18:00",),
+        time_zone="Europe/Berlin", answer="early", ring_seconds=20, max_minutes=30,
+    )  # fmt: skip
+    check_routes((everything, Route(refuse=603)), (Trunk("carrier"),))
+
+
+def test_the_examples_of_the_handbook_are_right(tmp_path: pathlib.Path) -> None:
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "trunks.md").read_text()
+    section = text.partition("\n## Routes\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    assert examples
+    for example in examples:
+        file = tmp_path / "bellframe.toml"
+        file.write_text(example)
+        assert config.load(file).routes
