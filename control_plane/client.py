@@ -14,6 +14,7 @@ import msgspec
 import orjson
 import zmq
 
+from control_plane import config
 from control_plane.channel import Channel
 from control_plane.config import Config
 from control_plane.errors import BellframeError
@@ -23,6 +24,7 @@ from control_plane.secret import Secret
 ANSWER_LIMIT_MS = 2_000
 SYSTEM_RUNTIME_DIRECTORY = pathlib.Path("/run/bellframe")
 """Where the units in systemd/ put the sockets."""
+SYSTEM_CONFIGURATION = pathlib.Path("/etc/bellframe/bellframe.toml")
 
 
 class CommandFailed(BellframeError):
@@ -68,6 +70,14 @@ def connection(directory: pathlib.Path, is_needed: bool = True) -> Iterator[Chan
     finally:
         channel.close()
         context.term()
+
+
+def load_configuration(given: pathlib.Path | None, directory: pathlib.Path) -> Config:
+    """The file named, else what the running server was started with, else the system's, else the defaults. Raises ConfigurationError."""
+    for file in (given, directory / "config.json", SYSTEM_CONFIGURATION):
+        if file is not None and (file == given or file.is_file()):
+            return config.load(file)
+    return Config()
 
 
 def ask(directory: pathlib.Path, question: Message) -> Message:

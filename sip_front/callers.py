@@ -11,6 +11,7 @@ from typing import NamedTuple
 from control_plane import trunk_config
 from control_plane.config import Sip
 from control_plane.logs import clean
+from control_plane.sources import Sources
 from sip_front.admission import MAX_KNOWN_HOSTS, Refusal, fold
 from sip_front.digest import Server, User, Verdict
 from sip_front.message import Request
@@ -21,7 +22,6 @@ STRANGER_RATE, STRANGER_BURST = 20.0, 40.0  # answers a second to one address th
 STRANGERS_RATE, STRANGERS_BURST = 500.0, 1000.0  # messages a second of all strangers that are read: sources can be forged
 WRONG_LIMIT, WRONG_WINDOW_NS, BAN_NS = 10, 60 * SECOND, 600 * SECOND
 NAME_LIFE_NS = 60 * SECOND  # of a host name's addresses: providers rotate theirs
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Admitted(NamedTuple):
@@ -54,23 +54,9 @@ def make_server(sip: Sip, users: tuple[trunk_config.User, ...]) -> Server | None
     return Server(sip.realm, found, sip.digest_algorithms) if found else None
 
 
-def sources_of(trunk: trunk_config.Trunk) -> tuple[str, ...]:
-    """Where its calls come from: `allow`, and the registrars that we tell to send them to us."""
-    registrars = (trunk.gateways + ((trunk.outbound_proxy,) if trunk.outbound_proxy else ())) if trunk.register else ()
-    return trunk.allow + tuple(trunk_config.parse_gateway(text, trunk.name).host.strip("[]") for text in registrars)
-
-
 class Callers:
     def __init__(self, sip: Sip, trunks: tuple[trunk_config.Trunk, ...] = (), users: tuple[trunk_config.User, ...] = ()) -> None:
-        self.networks: list[tuple[Network, str]] = []
-        self.names: dict[str, set[str]] = {}
-        """Host names, and the trunks they belong to."""
-        for trunk, sources in [*((trunk.name, sources_of(trunk)) for trunk in trunks), ("", sip.allow)]:
-            for source in sources:
-                if trunk_config.is_network(source):
-                    self.networks.append((ipaddress.ip_network(source), trunk))
-                else:
-                    self.names.setdefault(source, set()).add(trunk)
+        self.sources = Sources(trunks, sip.allow)
         self.addresses: dict[str, frozenset[str]] = {}
         """Of host names, as they were resolved last."""
         self.resolve_ns = 0
@@ -98,9 +84,7 @@ class Callers:
         return found
 
     def _look_up(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, ...]:
-        found = [trunk for network, trunk in self.networks if network.version == address.version and address in network]
-        named = [trunk for name, trunks in self.names.items() if str(address) in self.addresses.get(name, ()) for trunk in trunks]
-        return tuple(dict.fromkeys(sorted(found + named, key=lambda trunk: trunk == "")))
+        return tuple(self.sources.find(address, self.addresses))
 
     def may_connect(self, host: str, now_ns: int) -> bool:
         """Whether a connection from there is worth a handshake: with [[users]], a stranger may turn out to be one."""
@@ -126,10 +110,10 @@ class Callers:
 
     def take_names(self, now_ns: int) -> list[str]:
         """Host names whose addresses should be asked for now."""
-        if not self.names or now_ns < self.resolve_ns:
+        if not self.sources.names or now_ns < self.resolve_ns:
             return []
         self.resolve_ns = now_ns + NAME_LIFE_NS
-        return list(self.names)
+        return list(self.sources.names)
 
     def resolved(self, name: str, addresses: frozenset[str]) -> None:
         """Nothing found leaves the old ones: a name server that is away must not lock a trunk out."""

@@ -1,10 +1,11 @@
-"""Is a configuration file right? Says what is wrong, where, and what to write instead. Exit code 1 if it is not right."""
+"""Is a configuration file right? Says what it means in plain words, or what is wrong, where, and what to write instead: exit code 1."""
 
 import argparse
 import pathlib
 
 from control_plane import config, table
 from control_plane.errors import ConfigurationError
+from control_plane.explanation import explain, is_for_all
 from control_plane.listen_config import listeners, places
 
 
@@ -26,9 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
         client.print_json({"file": str(arguments.file), "is_right": False, "why": str(failure)})
         return 1
     if arguments.json:
-        client.print_json({"file": str(arguments.file), "is_right": True, "configuration": settings})
+        client.print_json({"file": str(arguments.file), "is_right": True, "in_words": explain(settings), "configuration": settings})
         return 0
     print(f"{arguments.file} is right: {summary(settings)}")
+    for line in explain(settings):
+        print(f"  {line}")
     for warning in warnings(settings):
         print(f"note: {warning}")
     return 0
@@ -61,7 +64,17 @@ def warnings(settings: config.Config) -> list[str]:
         for trunk in settings.trunks
         if trunk.gateways and not trunk.allow_numbers and not trunk.register
     ]
+    found += shadowed(settings)
     return found
+
+
+def shadowed(settings: config.Config) -> list[str]:
+    """Routes that no call ever comes to."""
+    first = next((position for position, route in enumerate(settings.routes) if is_for_all(route)), None)
+    if first is None or first == len(settings.routes) - 1:
+        return []
+    rest = len(settings.routes) - 1 - first
+    return [f"routes[{first}] takes every call, so nothing comes to {table.count(rest, 'route')} after it: put it last"]
 
 
 def is_loopback(text: str) -> bool:

@@ -10,7 +10,7 @@ import pathlib
 import time
 from typing import TYPE_CHECKING
 
-from control_plane import client, config
+from control_plane import client
 from control_plane.doctor import examine
 from control_plane.doctor.machine import Machine
 from control_plane.doctor.patient import CallSound, Finding, Patient
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from shm.counters import Counters
 
 COLOURS = {"broken": "bold red", "risky": "yellow", "hint": "cyan"}
-SYSTEM_CONFIGURATION = pathlib.Path("/etc/bellframe/bellframe.toml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     directory = client.runtime_directory(arguments.runtime_dir)
-    settings = load(arguments.config, directory)
+    settings = client.load_configuration(arguments.config, directory)
     patient = Patient(Machine(), settings, ask_status(directory), ask_calls(directory))
     if arguments.json:
         found = dict(examine(patient))
@@ -40,14 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         found = show(patient)
     return int(any(finding.weight == "broken" for findings in found.values() for finding in findings))
-
-
-def load(given: pathlib.Path | None, directory: pathlib.Path) -> config.Config:
-    """The file named, else what the running server was started with, else the system's, else the defaults."""
-    for file in (given, directory / "config.json", SYSTEM_CONFIGURATION):
-        if file is not None and (file == given or file.is_file()):
-            return config.load(file)
-    return config.Config()
 
 
 def ask_status(directory: pathlib.Path) -> Status | None:

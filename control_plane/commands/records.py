@@ -14,7 +14,6 @@ import time
 from control_plane import client, config, records, table
 from control_plane.messages import CallFacts
 
-SYSTEM_CONFIGURATION = pathlib.Path("/etc/bellframe/bellframe.toml")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def configured(directory: pathlib.Path) -> pathlib.Path:
     """The file that the server writes. Raises CommandFailed."""
-    for file in (directory / "config.json", SYSTEM_CONFIGURATION):
+    for file in (directory / "config.json", client.SYSTEM_CONFIGURATION):
         if file.is_file():
             name = config.load(file).records.file
             if name:
