@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ai_bridge import models
+from ai_bridge import arguments, models
 from ai_bridge.awaited import Utterance
 from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
@@ -84,8 +84,8 @@ class ModelAgent(Bot):
     model_class: ClassVar[type[Model]]
 
     def on_start(self, call: Call) -> None:
-        given, rest = options.read(call.arguments)
-        self._settings, _ = settings.read(rest)
+        given, rest = arguments.read(options.Options, call.arguments)
+        self._settings, _ = arguments.read(settings.Settings, rest)
         self._key = models.credentials.find(self._settings.key or self.model_class.key_name, "the route's arguments: key")
         self._toolbox = self._new_toolbox(given)
         self.interrupt_on_speech = self._settings.barge_in == "line"

@@ -3,17 +3,26 @@
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from ai_bridge.arguments import Arguments
 from control_plane.errors import ConfigurationError
 
 MOST_TEXT = 100_000
 PLACE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 
 
-class Settings(msgspec.Struct, frozen=True):
+class Settings(Arguments, frozen=True):
+    LIMITS: ClassVar[tuple[tuple[str, float, float], ...]] = (
+        ("silence_ms", 100, 10_000),
+        ("ahead_ms", 100, 30_000),
+        ("answer_seconds", 1, 300),
+        ("idle_seconds", 5, 86_400),
+        ("max_seconds", 10, 86_400),
+    )
+
     key: str = ""
     """The name of the API key: of [keys], of a credential, or OPENAI_API_KEY of the environment. Empty: the model's own name."""
     key_header: str = ""
@@ -58,28 +67,8 @@ class Settings(msgspec.Struct, frozen=True):
     max_seconds: float = 3600.0
     """The longest call. Whoever wrote the instructions may have forgotten how callers get out."""
 
-
-LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("silence_ms", 100, 10_000),
-    ("ahead_ms", 100, 30_000),
-    ("answer_seconds", 1, 300),
-    ("idle_seconds", 5, 86_400),
-    ("max_seconds", 10, 86_400),
-)
-
-
-def read(arguments: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """Our settings, and what is left. Raises ConfigurationError with what is wrong."""
-    ours = {name: value for name, value in arguments.items() if name in Settings.__struct_fields__}
-    try:
-        settings = msgspec.convert(ours, Settings, strict=False)
-    except msgspec.ValidationError as failure:
-        raise ConfigurationError(f"the route's arguments: {failure}".replace("$.", "")) from None
-    for name, low, high in LIMITS:
-        if not low <= getattr(settings, name) <= high:
-            raise ConfigurationError(f"the route's arguments: {name} is {getattr(settings, name)}, not from {low:g} to {high:g}")
-    session_of(settings)
-    return settings, {name: value for name, value in arguments.items() if name not in ours}
+    def __post_init__(self) -> None:
+        session_of(self)
 
 
 def session_of(settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ WIRES = {
     "vobiz": "ai_bridge.wires.vobiz:Vobiz",
     "exotel": "ai_bridge.wires.exotel:Exotel",
     "vonage": "ai_bridge.wires.vonage:Vonage",
+    "audiohook": "ai_bridge.wires.audiohook:AudioHook",
     "jambonz": "ai_bridge.wires.jambonz:Jambonz",
     "asterisk": "ai_bridge.wires.asterisk:Asterisk",
     "audiosocket": "ai_bridge.wires.audiosocket:AudioSocket",

@@ -15,7 +15,7 @@ from ai_bridge.frame import Frame
 from ai_bridge.wires import bellframe_messages as wire
 from ai_bridge.wires.bellframe import READY_S, Bellframe, begins_turn, read_audio, read_text
 from ai_bridge.wires.bellframe_messages import HEADER, VERSION, encode
-from ai_bridge.wires.bot import Bot
+from ai_bridge.wires.bot import MOST_NOTED, Bot
 from ai_bridge.wires.encoding import L16
 from ai_bridge.wires.socket import Connection
 from ai_bridge.wires.spoken import QualityCounts, Spoken
@@ -23,8 +23,6 @@ from ai_bridge.wires.wire import BotViolation, Finish, Pause, Resume
 
 MOST_AWAITED = 8
 """Transfers and holds that a bot may wait for at a time."""
-MOST_NOTED = 10_000
-"""Characters of a note."""
 FLAGS = wire.SPEECH | wire.CONCEALED | wire.COMFORT_NOISE | wire.DISCONTINUITY
 
 
@@ -143,12 +141,12 @@ class BellframeBot(Bot):
             self._end_turn("hold")
         return self._tell(wire.Hold(is_held))
 
-    def on_end(self, cause: str) -> None:
+    def on_end(self, cause: str) -> Answer:
         for timer in self._timers.values():
             timer.cancel()
         if self._ready is not None:
             self._send((encode(wire.Stop(cause, self._spoken.turn, self._spoken.heard_ms)),))
-        super().on_end(cause)
+        return super().on_end(cause)
 
     # ---- turns ------------------------------------------------------------------------------------------------
 

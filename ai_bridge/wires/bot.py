@@ -15,22 +15,44 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ai_bridge import arguments
 from ai_bridge.agent import Agent
 from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.models import MODELS
 from ai_bridge.resample import Resampler
 from ai_bridge.speech import SpeechStream
-from ai_bridge.wires import OVER_TCP, WIRES, options
+from ai_bridge.wires import OVER_TCP, WIRES
+from ai_bridge.wires.options import Options
 from ai_bridge.wires.socket import Broken, Connection, Socket, Unreachable, without_secrets
 from ai_bridge.wires.tcp_socket import TcpSocket
-from ai_bridge.wires.wire import About, Action, BotViolation, Clear, Finish, Ignored, Look, Mark, Messages, Pause, Press, Resume, Say, Wire
+from ai_bridge.wires.wire import (
+    About,
+    Action,
+    Begin,
+    BotViolation,
+    Clear,
+    Finish,
+    Ignored,
+    Look,
+    Mark,
+    Messages,
+    Note,
+    Pause,
+    Press,
+    Reply,
+    Resume,
+    Say,
+    Wire,
+)
 from control_plane.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
 MOST_MARKS, LONGEST_NAME = 1000, 1000
 """A bot that sets more marks than are ever played must not fill the memory."""
+MOST_NOTED = 10_000
+"""Characters of a note."""
 LAST_WORDS_S = 20.0
 """A bot that closes its connection has nothing more to say: what it said is played for at most this long."""
 RETRY_S = 0.25
@@ -48,7 +70,7 @@ class Bot(Agent):
     """What the far end of the connection is called in logs."""
 
     def on_start(self, call: Call) -> None:
-        self._options, parameters = options.read(call.arguments)
+        self._options, parameters = arguments.read(Options, call.arguments)
         if call.resumed:
             parameters = {**parameters, "resumed": "true"}
         parameters = {**call.headers, **parameters}
@@ -205,6 +227,9 @@ class Bot(Agent):
             self._began_at = frame.position
         position_ms = (frame.position - self._began_at) * 1000 // self.call.line_rate_hz
         pcm: Pcm = self._resampler.convert(frame.pcm) if self._resampler else frame.pcm
+        self._send_frame(bot, pcm, position_ms)
+
+    def _send_frame(self, bot: Connection, pcm: Pcm, position_ms: int) -> None:
         message = self._wire.audio(pcm, position_ms)
         if self._wire.has_binary_audio:
             bot.send_binary(message)
@@ -234,13 +259,14 @@ class Bot(Agent):
         self._send(self._wire.hold(is_held))
         return None
 
-    def on_end(self, cause: str) -> None:
+    def on_end(self, cause: str) -> Answer:
         for timer in (self._flush, self._queue_timer):
             if timer is not None:
                 timer.cancel()
         if self._socket is not None:
             self._send(self._wire.stop(cause))
             self._socket.close()
+        return None
 
     # ---- from the bot to the line -----------------------------------------------------------------------------
 
@@ -277,6 +303,12 @@ class Bot(Agent):
                     self.call.hang_up(cause)
                 else:
                     self.call.spawn(self._finish(cause))
+            case Begin():
+                self._begin()
+            case Reply(messages):
+                self._send(messages)
+            case Note(kind, text):
+                self.call.note(kind, text[:MOST_NOTED])
             case Ignored(what):
                 if not self._was_ignored:
                     self._was_ignored = True

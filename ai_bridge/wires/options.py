@@ -2,13 +2,20 @@
 
 import os
 import pathlib
+from typing import ClassVar
 
-import msgspec
-
+from ai_bridge.arguments import Arguments
 from control_plane.errors import ConfigurationError
 
 
-class Options(msgspec.Struct, frozen=True):
+class Options(Arguments, frozen=True):
+    LIMITS: ClassVar[tuple[tuple[str, float, float], ...]] = (
+        ("retries", 0, 10),
+        ("resume_seconds", 0, 3600),
+        ("connect_seconds", 0.1, 60),
+        ("silent_seconds", 1, 3600),
+    )
+
     fallback: str = ""
     """Another agent, which gets the call when the bot is away, breaks its wire or dies. Empty: the call is ended."""
     retries: int = 1
@@ -23,6 +30,10 @@ class Options(msgspec.Struct, frozen=True):
     """Signs what we send, as the wire's own provider does. Empty: not signed."""
     secret_file: str = ""
     """The secret's file instead; a name without a path is looked for among the service's credentials (LoadCredential=)."""
+    api_key: str = ""
+    """Names the account to `audiohook` (X-API-KEY)."""
+    api_key_file: str = ""
+    """Its file instead, found like that of the secret."""
     authorization: str = ""
     """Sent as the header Authorization when the bot is dialled: "Bearer ...", "Basic ..."."""
     authorization_file: str = ""
@@ -33,10 +44,12 @@ class Options(msgspec.Struct, frozen=True):
     """What the bot is told as the account, where its wire has one."""
     encoding: str = ""
     """Of the audio that the bot gets, where its wire has several. Empty: the wire's usual one."""
-    control_messages: str = ""
-    """"json" or "plain-text", where a wire has both: of what the bot is sent. It may send either."""
     sample_rate_hz: int = 0
     """The same for its rate."""
+    channels: str = ""
+    """Of `audiohook`: "external" is the caller, "both" has what is said to the caller on the right. Empty: external."""
+    control_messages: str = ""
+    """"json" or "plain-text", where a wire has both: of what the bot is sent. It may send either."""
 
     def __repr__(self) -> str:
         return f"Options(fallback={self.fallback!r}, retries={self.retries}, secret hidden)"
@@ -44,6 +57,10 @@ class Options(msgspec.Struct, frozen=True):
     def signing_secret(self) -> bytes:
         """Empty: nothing is signed. Raises ConfigurationError for a file that cannot be read."""
         return secret("secret_file", self.secret, self.secret_file)
+
+    def key(self) -> bytes:
+        """Empty: there is none. Raises ConfigurationError for a file that cannot be read."""
+        return secret("api_key_file", self.api_key, self.api_key_file)
 
     def headers(self) -> dict[str, str]:
         """Of the upgrade request. Raises ConfigurationError for a file that cannot be read."""
@@ -62,24 +79,3 @@ def secret(setting: str, value: str, file: str) -> bytes:
         return path.read_bytes().strip()
     except OSError as failure:
         raise ConfigurationError(f"the route's arguments: {setting}: {path} cannot be read: {failure.strerror}") from None
-
-
-LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("retries", 0, 10),
-    ("resume_seconds", 0, 3600),
-    ("connect_seconds", 0.1, 60),
-    ("silent_seconds", 1, 3600),
-)
-
-
-def read(arguments: dict[str, str]) -> tuple[Options, dict[str, str]]:
-    """Our options, and what is left for the bot. Raises ConfigurationError with what is wrong."""
-    ours = {name: value for name, value in arguments.items() if name in Options.__struct_fields__}
-    try:
-        options = msgspec.convert(ours, Options, strict=False)
-    except msgspec.ValidationError as failure:
-        raise ConfigurationError(f"the route's arguments: {failure}".replace("$.", "")) from None
-    for name, low, high in LIMITS:
-        if not low <= getattr(options, name) <= high:
-            raise ConfigurationError(f"the route's arguments: {name} is {getattr(options, name)}, not from {low:g} to {high:g}")
-    return options, {name: value for name, value in arguments.items() if name not in ours}

@@ -79,13 +79,30 @@ class Look(NamedTuple):
     """Tell how much waits, by `queue`."""
 
 
+class Begin(NamedTuple):
+    """The bot is ready to hear: on wires where it is not as soon as the connection is up."""
+
+
+class Reply(NamedTuple):
+    """Send it these."""
+
+    messages: Sequence[bytes]
+
+
+class Note(NamedTuple):
+    """Show this to whoever watches the call."""
+
+    kind: str
+    text: str
+
+
 class Ignored(NamedTuple):
     """Not an error, but not done either: worth a line in the log, once."""
 
     what: str
 
 
-Action = Say | Mark | Clear | Press | Pause | Resume | Look | Finish | Ignored
+Action = Say | Mark | Clear | Press | Pause | Resume | Look | Finish | Begin | Reply | Note | Ignored
 Messages = Sequence[bytes]
 
 

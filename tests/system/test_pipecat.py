@@ -26,6 +26,7 @@ WIRES = {
     "plivo": "/ws",
     "exotel": "/ws",
     "vonage": "/vonage",
+    "audiohook": "/genesys",
 }
 
 

@@ -373,7 +373,7 @@ def test_settings_that_the_model_refuses_are_told_in_its_words(tmp_path):
 
 
 def test_a_call_in_which_nobody_speaks_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(models.settings, "LIMITS", ())
+    monkeypatch.setattr(models.settings.Settings, "LIMITS", ())
 
     async def act(p: Play) -> None:
         await p.until(lambda: p.scene.of(HangUp))

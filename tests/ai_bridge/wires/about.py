@@ -4,7 +4,8 @@ import datetime
 import json
 from typing import Any
 
-from ai_bridge.wires import options
+from ai_bridge.arguments import read
+from ai_bridge.wires.options import Options
 from ai_bridge.wires.wire import About
 
 URL = "wss://bot.example/media?b=2&a=1"
@@ -12,7 +13,7 @@ NOON = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.UTC)
 
 
 def about(**arguments: str) -> About:
-    given, left = options.read(arguments)
+    given, left = read(Options, arguments)
     return About("a1", "+4930123", "100", "inbound", left, given, URL, lambda: NOON)
 
 

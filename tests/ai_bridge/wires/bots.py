@@ -22,7 +22,7 @@ class Session:
     async def send(self, message: object) -> None:
         if isinstance(message, bytes):
             await self.socket.send_bytes(message)
-        else:
+        elif message is not None:
             await self.socket.send_str(message if isinstance(message, str) else json.dumps(message))
 
     def of(self, event: str) -> list[Any]:

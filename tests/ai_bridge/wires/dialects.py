@@ -34,6 +34,8 @@ class Dialect(NamedTuple):
     """What the bot must say before anything else."""
     arguments: Mapping[str, str] = {}
     """Of the route."""
+    names_marks: bool = True
+    """False: what comes back tells that everything was played, and of no mark."""
 
 
 def media_payload(message: Any) -> bytes | None:
@@ -69,6 +71,10 @@ def plivo_like(hears: Encoding, plays: Encoding, content_type: str) -> Dialect:
     )
 
 
+def from_audiohook(seq: int, kind: str, **parameters: object) -> object:
+    return {"version": "2", "type": kind, "seq": seq, "clientseq": 1, "id": "", "parameters": parameters}
+
+
 DIALECTS = {
     "bellframe": Dialect(
         8_000,
@@ -96,6 +102,19 @@ DIALECTS = {
         {"action": "clear"},
         False,
         lambda message: message.get("digit"),
+    ),
+    "audiohook": Dialect(
+        8_000,
+        PCMU,
+        lambda message: message if isinstance(message, bytes) else None,
+        lambda pcm: PCMU.encode(pcm),
+        lambda name: None,
+        lambda message: "" if isinstance(message, dict) and message["type"] == "playback_completed" else None,
+        from_audiohook(2, "event", entities=[{"type": "barge_in", "data": {}}]),
+        True,
+        lambda message: message["parameters"].get("digit"),
+        from_audiohook(1, "opened", media=[{"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8_000}]),
+        names_marks=False,
     ),
     "jambonz": Dialect(
         8_000,

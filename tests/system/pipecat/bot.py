@@ -27,6 +27,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.runner.utils import parse_telephony_websocket
 from pipecat.serializers.base_serializer import FrameSerializer
 from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.genesys import GenesysAudioHookSerializer
 from pipecat.serializers.plivo import PlivoFrameSerializer
 from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.twilio import TwilioFrameSerializer
@@ -118,6 +119,12 @@ async def telephony(websocket: WebSocket) -> None:
 async def vonage(websocket: WebSocket) -> None:
     await websocket.accept()
     await converse(websocket, VonageFrameSerializer(VonageFrameSerializer.InputParams(vonage_sample_rate=16_000)), 16_000)
+
+
+@app.websocket("/genesys")
+async def genesys(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await converse(websocket, GenesysAudioHookSerializer())
 
 
 if __name__ == "__main__":
