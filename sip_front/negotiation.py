@@ -34,6 +34,8 @@ class Negotiation:
         self.offered: SessionDescription | None = None
         self.open_offer: SessionDescription | None = None
         self.agreed: MediaDescription | None = None
+        self._read: tuple[bytes, SessionDescription] | None = None
+        """The offer read last: it is previewed for the worker, and answered once there is a port."""
 
     @property
     def is_holding(self) -> bool:
@@ -148,8 +150,10 @@ class Negotiation:
         return used or (offer_answer.SECURE_RTP if self.srtp == "required" else offer_answer.PLAIN_RTP)
 
     def _answer(self, offer: bytes, port: int) -> tuple[SessionDescription, MediaDescription]:
+        if self._read is None or self._read[0] != offer:
+            self._read = offer, parse_sdp(offer)
         description, media = offer_answer.answer(
-            parse_sdp(offer),
+            self._read[1],
             formats=self._ordered(),
             address=self.address,
             port=port,

@@ -288,7 +288,8 @@ def _combine(one: Direction, other: Direction) -> Direction:
 
 def _our_line(offered: MediaLine, media: MediaDescription, port: int) -> MediaLine:
     agreed = (media.payload_type, media.comfort_noise_payload_type, media.dtmf_payload_type)
-    numbers = {number: offered.encodings[number] for number in agreed if number >= 0}
+    encodings = offered.encodings
+    numbers = {number: encodings[number] for number in agreed if number >= 0}
     return _audio_line(numbers, port, media.ptime_ms, media.direction)
 
 
