@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai_bridge.awaited import Utterance
+from ai_bridge.barge_in import Interruption
 from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.kernels import say_batch
@@ -28,6 +29,11 @@ class Agent:
 
     Of the class, or of one call: `self.interrupt_on_speech = True`, at any time.
     """
+    interruption: Interruption | None = None
+    """The same with a choice: `Interruption("duck")` lowers the agent's voice first, `Interruption("pause")` lets it wait for the agent's
+    decision, and either may want some speech before anything is done. Of the class, of one call, of a route (`arguments`), or
+    `call.interruption = ...` at any time, which goes before all others.
+    """
     interrupt_on_key: bool = False
     """The same when the caller presses a key."""
     backlog_ms: ClassVar[int] = 5000
@@ -49,6 +55,10 @@ class Agent:
 
     def on_speech_stopped(self) -> Answer:
         """The caller has been silent for a while."""
+
+    def on_barge_in(self) -> Answer:
+        """The caller speaks over the agent, whose speech was lowered or paused (`interruption`): `call.resume()` takes that back,
+        `call.new_turn()` drops the rest. Without either the bridge decides after `decide_ms`."""
 
     def on_interrupted(self, utterance: Utterance) -> Answer:
         """This was cut off by a new turn. `utterance.heard_ms` is what the caller got of it."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai_bridge.awaited import Mark, Press, Utterance
+from ai_bridge.barge_in import BargeIn, Interruption, from_arguments
 from ai_bridge.frame import Pcm
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
@@ -27,7 +28,7 @@ from control_plane.messages import (
     TransferEnded,
 )
 from shm import ring
-from shm.layout import FRAME_MS, PAUSED
+from shm.layout import DUCK_DB, FRAME_MS, MAX_DUCK_DB, PAUSED
 
 
 class Listener(Protocol):
@@ -78,6 +79,8 @@ class Call:
         """The far end has put us on hold."""
         self.is_holding = False
         """We have put the far end on hold."""
+        self.is_paused = False
+        """What is said waits for `resume`: `pause` was called, or the caller's voice did it."""
         self.has_ended = False
         self.cause = ""
         """Why it ended."""
@@ -86,6 +89,9 @@ class Call:
         """Batch agents: this call's place in every array, for as long as it lasts."""
         self.speech = speech
         speech.call_id = start.call_id
+        self.interruption: Interruption | None = from_arguments(self.arguments)
+        """What the caller's voice does to the agent's; set it at any time. None: as the agent's class says."""
+        self.barge_in = BargeIn(self)
         self.listener: Listener | None = None
         self._send = send
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -119,9 +125,11 @@ class Call:
         """Stop speaking: drops everything that is not on the wire yet, and gives the number of the new turn.
 
         One store in shared memory. What is said from now on can neither be dropped with the old nor mixed with it.
-        Utterances that were cut resolve with the milliseconds heard. A pause is not lifted: `resume` does that.
+        Utterances that were cut resolve with the milliseconds heard. A pause of yours is not lifted: `resume` does that.
         """
-        return self.speech.new_turn(time.monotonic_ns())
+        turn = self.speech.new_turn(time.monotonic_ns())
+        self.barge_in.decide()
+        return turn
 
     def clear(self) -> None:
         """Be silent: `new_turn` for whoever has nothing else to say."""
@@ -129,12 +137,36 @@ class Call:
 
     def pause(self) -> None:
         """Stop speaking where we are; `resume` goes on there, or with what a new turn says. A successor process resumes."""
-        if not self.has_ended:
-            ring.store_word(self.speech.rings.words, self.row, PAUSED, 1)
+        self.barge_in.decide()
+        self.set_paused(True)
 
     def resume(self) -> None:
+        """Go on after a pause, or at full loudness: whatever the caller's voice did to our speech is taken back."""
+        self.barge_in.decide()
+        self.set_paused(False)
+
+    def duck(self, lowered_db: int) -> None:
+        """Say what is being said, and what comes, softer by so many decibels (0 to 60), from the next packet on; 0: as it is."""
+        if not 0 <= lowered_db <= MAX_DUCK_DB:
+            raise ValueError(f"lowered_db is {lowered_db}, not from 0 to {MAX_DUCK_DB}")
+        self._store(DUCK_DB, lowered_db)
+
+    def drop_rest(self) -> None:
+        """`new_turn`, by the caller's voice."""
+        self.speech.new_turn(time.monotonic_ns())
+
+    def set_paused(self, is_paused: bool) -> None:
+        self.is_paused = is_paused
+        self._store(PAUSED, int(is_paused))
+
+    @property
+    def can_be_interrupted(self) -> bool:
+        """Is something being said that a voice may cut off? Half a number of keys would be another number."""
+        return self.is_speaking and not self.is_paused and not self.speech.is_pressing
+
+    def _store(self, word: int, value: int) -> None:
         if not self.has_ended:
-            ring.store_word(self.speech.rings.words, self.row, PAUSED, 0)
+            ring.store_word(self.speech.rings.words, self.row, word, value)
 
     def mark(self, name: str = "") -> Mark:
         """A mark behind everything said so far. `await` it, or wait for `on_mark(name)`."""

@@ -10,16 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ai_bridge.agent import Agent, BatchAgent
+from ai_bridge.barge_in import FLUSH, IDLE, OFF
 from ai_bridge.call import Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.intake import Intake, Record
 from ai_bridge.resample import Resampler
-from shm.layout import AUDIO, DISCONTINUITY_FLAG, FRAME_MS, SPEECH_FLAG, Rings
+from shm.layout import AUDIO, DISCONTINUITY_FLAG, FRAME_MS, SPEECH_FLAG, VOICED_FLAG, Rings
 
 log = logging.getLogger(__name__)
 
 END_GRACE_S = 5.0
 """What a handler may still take once its call is over, and `on_end` after it."""
+OPTIONAL = ("on_speech_started", "on_speech_stopped", "on_barge_in", "on_drained", "on_quality")
+"""Handlers that nothing is queued for where the agent has none."""
 AT_A_STRETCH = 16
 """Events that one call may handle before the others get their turn."""
 
@@ -55,7 +58,7 @@ class CallRunner:
         self._was_speech = False
         self._sleeper: asyncio.Future[None] | None = None
         self._wants_audio = overrides(agent, "on_audio")
-        self._wants = {name for name in ("on_speech_started", "on_speech_stopped", "on_drained", "on_quality") if overrides(agent, name)}
+        self._wants = {name for name in OPTIONAL if overrides(agent, name)}
         is_same = call.sample_rate_hz == call.line_rate_hz
         self._resampler = None if is_same else Resampler(call.line_rate_hz, call.sample_rate_hz, is_realtime=True)
         self._position_scale = call.sample_rate_hz / call.line_rate_hz
@@ -66,10 +69,8 @@ class CallRunner:
     def receive_audio(self, record: Record, pcm: Pcm, lost: int) -> None:
         """A frame of the caller. `pcm` is copied; `lost` frames before it were overwritten in the ring."""
         flags = record[8]
-        is_speech = bool(flags & SPEECH_FLAG)
-        if is_speech != self._was_speech:
-            self._was_speech = is_speech
-            self._speech_changed(is_speech)
+        if flags & SPEECH_FLAG or self._was_speech or self.call.barge_in.state is not IDLE:
+            self._hear(bool(flags & SPEECH_FLAG), bool(flags & VOICED_FLAG), record[1])
         if not self._wants_audio:
             return
         lost += self._lost
@@ -86,17 +87,18 @@ class CallRunner:
             self._drop_oldest_audio()
         self._wake()
 
-    def _speech_changed(self, is_speech: bool) -> None:
-        if is_speech and self.agent.interrupt_on_speech:
-            self._interrupt()
-        handler = "on_speech_started" if is_speech else "on_speech_stopped"
-        if handler in self._wants:
-            self.post(self.call, handler)
-
-    def _interrupt(self) -> None:
-        """Drop what was not heard yet; but half a number of keys would be another number."""
-        if self.call.is_speaking and not self.call.speech.is_pressing:
-            self.call.new_turn()
+    def _hear(self, is_speech: bool, is_voiced: bool, at_ns: int) -> None:
+        """Does the caller speak? What that does to the agent's speech comes before the agent is told."""
+        agent, call = self.agent, self.call
+        settings = call.interruption or agent.interruption or (FLUSH if agent.interrupt_on_speech else OFF)
+        may_decide = call.barge_in.hear(is_speech, is_voiced, at_ns, settings)
+        if is_speech != self._was_speech:
+            self._was_speech = is_speech
+            handler = "on_speech_started" if is_speech else "on_speech_stopped"
+            if handler in self._wants:
+                self.post(call, handler)
+        if may_decide and "on_barge_in" in self._wants:
+            self.post(call, "on_barge_in")
 
     def _drop_oldest_audio(self) -> None:
         for n, item in enumerate(self._queue):
@@ -115,8 +117,8 @@ class CallRunner:
         """Queue an event. What tells of keys, marks and ends is never dropped."""
         if handler in ("on_drained", "on_quality") and handler not in self._wants:
             return
-        if handler == "on_dtmf" and self.agent.interrupt_on_key:
-            self._interrupt()
+        if handler == "on_dtmf" and self.agent.interrupt_on_key and call.is_speaking and not call.speech.is_pressing:
+            call.new_turn()
         self._queue.append((handler, values))
         self._wake()
 

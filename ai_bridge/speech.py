@@ -22,6 +22,7 @@ from ai_bridge.resample import Resampler
 from control_plane.errors import Misuse
 from shm import ring
 from shm.layout import (
+    DUCK_DB,
     FRAME_SAMPLES,
     FROM_AI_READ,
     FROM_AI_SLOTS,
@@ -174,10 +175,11 @@ class SpeechQueue:
     def _take_over(self) -> tuple[int, int]:
         """The turn as whoever spoke before left it, and how many samples of it are on the wire or in the ring.
 
-        A pause of theirs ends here: nobody is left who knows of it, and would resume.
+        A pause of theirs, and speaking softly, end here: nobody is left who knows of it, and would resume.
         """
         words = self.rings.words
         ring.store_word(words, self.row, PAUSED, 0)
+        ring.store_word(words, self.row, DUCK_DB, 0)
         turn = ring.load_word(words, self.row, TURN)
         while True:
             read, played = ring.load_word(words, self.row, FROM_AI_READ), ring.load_word(words, self.row, PLAYED)

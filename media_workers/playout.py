@@ -12,7 +12,7 @@ behind it (RFC 4733 2.5.1). Where it was not agreed they are sent as the tones t
 
 import numpy as np
 
-from media_workers import codecs, rtp, tape, telephone_event
+from media_workers import codecs, ducking, rtp, tape, telephone_event
 from media_workers.comfort_noise import NOISE, NOISE_DBOV, NOISE_STARTS, NOISE_STEP
 from media_workers.voice_activity import level_dbov
 from shm import ring
@@ -20,7 +20,7 @@ from shm.atomics import load_acquire
 from shm.copying import copy
 from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
-from shm.layout import DRAINED, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TAPE_RUNNING, TURN, TURN_ENDED
+from shm.layout import DRAINED, DUCK_DB, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TAPE_RUNNING, TURN, TURN_ENDED
 
 MAX_CATCH_UP_NS = 200_000_000
 """Later than this, packets are skipped: far ends' buffers have given up on them."""
@@ -42,6 +42,7 @@ TX_STREAM = np.dtype(
         ("cursor", "i8"),  # the frame that is partly sent
         ("offset", "i8"),  # how many of its samples are
         ("is_speaking", "i8"),
+        ("ducked", "i8"),  # how much of speech is taken away now, in 1/32768 (ducking.py)
         ("noise", "i8"),
         ("octets", "i8"),  # of payload, sent
         ("key", "i8"),  # ASCII code of the key that is being sent, 0: none
@@ -111,7 +112,7 @@ def _fill(worker, row, samples, now_ns):
     tx = worker.calls[row]["tx"]
     rings = worker.rings
     _follow_turn(worker, row, load_acquire(rings.words, row, TURN), now_ns)
-    filled = 0
+    filled, has_key = 0, False
     tx["key_grew"] = 0
     while filled < samples:
         cursor = ring.try_take(rings, row)
@@ -138,6 +139,7 @@ def _fill(worker, row, samples, now_ns):
         if tx["key"] != 0 and speech["key"] == tx["key"]:
             tx["key_samples"] += count
             tx["key_grew"] = 1
+        has_key = has_key or speech["key"] != 0
         if tx["offset"] >= available:
             mark, turn = speech["mark"], speech["turn"]
             ring.release(rings, row, cursor)
@@ -148,6 +150,8 @@ def _fill(worker, row, samples, now_ns):
         _end_key(tx)
     if filled > 0:
         tx["is_speaking"] = 1
+        if not has_key:
+            ducking.lower(tx, worker.own[0]["pcm"], filled, load_acquire(rings.words, row, DUCK_DB), worker.calls[row]["sample_rate_hz"])
         ring.set_played(rings.words, row, tx["turn"], tx["turn_samples"])
     if filled < samples and tx["is_speaking"] != 0 and _is_empty(rings, row):
         tx["is_speaking"] = 0

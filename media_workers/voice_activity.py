@@ -68,3 +68,9 @@ def is_speech(voice, level):
     else:
         voice["floor_dbov"] = min(floor + FLOOR_RISE_DB, -30.0)
     return voice["hangover"] > 0
+
+
+@njit
+def is_voiced(voice):
+    """Had the frame that `is_speech` took last sound of its own, or is it a pause within speech?"""
+    return voice["hangover"] == HANGOVER_FRAMES

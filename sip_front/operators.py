@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from control_plane.dtmf import why_not_keys
 from control_plane.listen_config import places
 from control_plane.messages import (
-    AdviceOffered,
     AnswerCall,
     CallChanged,
     CallFacts,
@@ -30,7 +29,6 @@ from control_plane.messages import (
     Phones,
     PressKeys,
     RecordCall,
-    RouteAdvised,
     SipTraced,
     Status,
     Traced,
@@ -86,10 +84,6 @@ class Operators:
             case HangUp():
                 answer = self._hang_up(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
-            case AdviceOffered():
-                front.arrivals.advice.offer(identity, now_ns)
-            case RouteAdvised():
-                front.arrivals.advice.receive(message, now_ns)
             case AnswerCall():
                 answer = self._answer_call(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from ai_bridge import Agent, BatchAgent, Call, Frame, Quality, Utterance
+from ai_bridge import Agent, BatchAgent, Call, Frame, Interruption, Quality, Utterance
 from control_plane.messages import (
     AgentFailed,
     AgentStarted,
@@ -20,7 +20,8 @@ from control_plane.messages import (
     Transfer,
     TransferEnded,
 )
-from shm.layout import FROM_AI_SLOTS, KEY_GAP, SPEECH_FLAG
+from shm import ring
+from shm.layout import DUCK_DB, FROM_AI_SLOTS, KEY_GAP, PAUSED, SPEECH_FLAG, VOICED_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import module_with, stage
 
@@ -183,6 +184,92 @@ def test_barge_in_does_not_wait_for_a_busy_handler(tmp_path):
 
     asyncio.run(scenario("speech"))
     asyncio.run(scenario("key"))
+
+
+deciders: list["Decider"] = []
+
+
+class Decider(Agent):
+    """Is asked what is to become of its speech, and says so."""
+
+    interruption = Interruption("pause", decide_ms=400)
+
+    def __init__(self) -> None:
+        self.asked = 0
+        deciders.append(self)
+
+    def on_start(self, call: Call) -> None:
+        self.said = call.say(tone(3_200))
+
+    def on_barge_in(self) -> None:
+        self.asked += 1
+        if self.call.arguments.get("answer") == "resume":
+            self.call.resume()
+        elif self.call.arguments.get("answer") == "flush":
+            self.call.new_turn()
+
+
+@pytest.mark.parametrize("answer", ["resume", "flush", "none"])
+def test_an_agent_decides_about_speech_that_was_paused_and_else_the_bridge_does(tmp_path, answer):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call(f"{module_with(A=Decider)}:A", arguments={"answer": answer})
+            agent = deciders[-1]
+            line.tick(5)
+            line.caller_says(tone(160), flags=SPEECH_FLAG | VOICED_FLAG)
+            scene.ring()
+            await scene.until(lambda: agent.asked)
+            if answer == "none":
+                line.tick(5)
+                assert line.heard().size == 800 and agent.call.is_paused, "it waits"
+                line.now_ns += 400_000_000
+                line.caller_says(tone(160))
+                scene.ring()
+                await scene.until(lambda: agent.call.turn == 1)
+            line.tick(30)
+            scene.ring()
+            await agent.said
+            assert not agent.call.is_paused and ring.load_word(scene.rings.words, 0, PAUSED) == 0
+            assert agent.said.heard_samples == (3_200 if answer == "resume" else 800)
+
+    asyncio.run(scenario())
+
+
+def test_a_route_chooses_how_the_caller_interrupts_and_the_call_may_change_it(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            route = {"interruption": "duck", "interruption_duck_db": "20", "interruption_decide_ms": "60000"}
+            line = await scene.call(f"{module_with(A=Decider)}:A", arguments=route)
+            agent = deciders[-1]
+
+            async def hear(flags: int, lowered_db: int) -> None:
+                line.caller_says(tone(160), flags=flags)
+                scene.ring()
+                await scene.until(lambda: ring.load_word(scene.rings.words, 0, DUCK_DB) == lowered_db)
+
+            await hear(SPEECH_FLAG | VOICED_FLAG, 20)
+            await hear(0, 0)
+            await hear(SPEECH_FLAG | VOICED_FLAG, 20)
+            agent.call.resume()
+            await hear(SPEECH_FLAG | VOICED_FLAG, 0)
+            await hear(0, 0)
+            agent.call.interruption = Interruption("flush", min_speech_ms=40)
+            await hear(SPEECH_FLAG | VOICED_FLAG, 0)
+            assert agent.call.turn == 0
+            await hear(SPEECH_FLAG | VOICED_FLAG, 0)
+            await scene.until(lambda: agent.call.turn == 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_call_whose_route_is_wrong_fails_with_the_reason(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            await scene.call(f"{module_with(A=Decider)}:A", arguments={"interruption": "gently"})
+            (failed,) = scene.of(AgentFailed)
+            assert "interruption is 'gently': give one of off, flush, duck, pause" in failed.why
+
+    asyncio.run(scenario())
 
 
 pressers: list["Presser"] = []

@@ -31,7 +31,7 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "one lost packet, us": {"8 kHz": 33.0},
     },
     "packet_to_agent": {n: {"p50": 60.0, "p99": 410.0, "worst": 900.0} for n in (1, 100)},
-    "interruption": {"loud": SPEECH, "soft": SPEECH},
+    "interruption": {"loud": SPEECH, "duck": SPEECH, "pause": SPEECH, "soft": SPEECH},
     "turns": {
         "calls": 40, "turns": 10_000, "interrupted": 7_196, "told_wrong": 0, "samples_of_an_old_turn": 0, "turns_with_a_hole": 0,
         "packets": 146_000, "packets_missing": 0,

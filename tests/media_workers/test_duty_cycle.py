@@ -14,12 +14,13 @@ from control_plane import g711
 from media_workers import duty_cycle, sockets
 from shm import doorbell
 from shm.counters import WORKER
-from shm.layout import AUDIO, CONCEALED_FLAG, DRAINED, DTMF, SPEECH_FLAG
+from shm.layout import AUDIO, CONCEALED_FLAG, DRAINED, DTMF, SPEECH_FLAG, VOICED_FLAG
 from tests.media_workers.call_under_test import MS, MUTATIONS, loud
 from tests.media_workers.far_end import FarEnd, make_keys
 from tests.media_workers.line import LoopbackWorker
 from tests.reference import rtp as reference_rtp
 
+SPEECH = SPEECH_FLAG | VOICED_FLAG
 pytestmark = pytest.mark.compiled
 CODE = 0x20
 VALUE = int(g711.decode(0, bytes([CODE]))[0])
@@ -42,7 +43,7 @@ def test_a_packet_is_a_frame_in_the_ring_and_speech_is_a_packet(host: str) -> No
     for _ in range(3):
         caller.speak(CODE)
         worker.run()
-    assert [(kind, flags & ~SPEECH_FLAG, first) for kind, flags, first in caller.heard_by_agent()] == [(AUDIO, 0, VALUE)] * 3
+    assert [(kind, flags & ~SPEECH, first) for kind, flags, first in caller.heard_by_agent()] == [(AUDIO, 0, VALUE)] * 3
     caller.received()
     caller.say(loud(480))
     worker.run(90)
@@ -118,7 +119,7 @@ def test_a_gap_is_concealed_when_its_time_is_over_though_nothing_comes(worker: L
     worker.run(1)
     assert len(caller.heard_by_agent()) == 1
     worker.run(60)
-    flags = [flags & ~SPEECH_FLAG for kind, flags, _ in caller.heard_by_agent() if kind == AUDIO]
+    flags = [flags & ~SPEECH for kind, flags, _ in caller.heard_by_agent() if kind == AUDIO]
     assert flags == [CONCEALED_FLAG, 0] and caller.counter("lost") == 1
 
 
@@ -149,7 +150,7 @@ def test_twenty_thousand_datagrams_of_garbage_disturb_nobody(worker: LoopbackWor
         heard += neighbour.heard_by_agent()
     worker.run(5)
     heard += neighbour.heard_by_agent()
-    assert [(flags & ~SPEECH_FLAG, first) for kind, flags, first in heard if kind == AUDIO] == [(0, VALUE)] * 200
+    assert [(flags & ~SPEECH, first) for kind, flags, first in heard if kind == AUDIO] == [(0, VALUE)] * 200
     assert neighbour.counter("lost") == neighbour.counter("malformed") == 0 and target.counter("malformed") > 1000
     assert len(neighbour.received()) >= 3 and len(target.received()) >= 3
 
@@ -295,7 +296,7 @@ def test_mutated_rtp_disturbs_nobody(worker: LoopbackWorker) -> None:
         target.received(), neighbour.received()
     worker.run(5)
     heard += neighbour.heard_by_agent()
-    assert [(flags & ~SPEECH_FLAG, first) for kind, flags, first in heard if kind == AUDIO] == [(0, VALUE)] * rounds
+    assert [(flags & ~SPEECH, first) for kind, flags, first in heard if kind == AUDIO] == [(0, VALUE)] * rounds
     assert neighbour.counter("lost") == neighbour.counter("malformed") == 0
     assert target.counter("malformed") > rounds and target.counter("packets_received") > 10 * rounds
     target.speak(CODE)

@@ -9,10 +9,12 @@ from control_plane import g711
 from media_workers import jitter_buffer
 from media_workers.jitter_buffer import MAX_CONCEALED_MS, MAX_HOLD_NS, MIN_HOLD_NS, MISORDER_STEP, RESTART_STEP, SLOTS
 from shm.jit import IS_COMPILED
-from shm.layout import AUDIO, COMFORT_NOISE_FLAG, CONCEALED_FLAG, DISCONTINUITY_FLAG, DTMF, SPEECH_FLAG
+from shm.layout import AUDIO, COMFORT_NOISE_FLAG, CONCEALED_FLAG, DISCONTINUITY_FLAG, DTMF, SPEECH_FLAG, VOICED_FLAG
 from tests.media_workers.call_under_test import COMFORT_NOISE_TYPE, DTMF_TYPE, MS, SILENCE, CallUnderTest, Told, loud, ulaw
 from tests.reference import jitter_buffer as reference
 from tests.reference import packet_index as reference_index
+
+SPEECH = SPEECH_FLAG | VOICED_FLAG
 
 EXAMPLES = 150 if IS_COMPILED else 25
 PTIME_NS = 20 * MS
@@ -36,7 +38,7 @@ def send(call: CallUnderTest, *numbers: int, spacing_ns: int = PTIME_NS, seq0: i
 
 def kinds(frames: list[Told]) -> list[int]:
     """Flags without the voice activity's."""
-    return [frame.flags & ~SPEECH_FLAG for frame in frames]
+    return [frame.flags & ~SPEECH for frame in frames]
 
 
 def first_samples(frames: list[Told]) -> list[int]:
@@ -55,7 +57,7 @@ def test_a_packet_in_sequence_is_told_at_once(call: CallUnderTest) -> None:
         send(call, number)
         (frame,) = call.frames()
         assert (frame.position, frame.timestamp, frame.samples, frame.captured_ns) == (160 * number, 160 * number, 160, call.now_ns)
-        assert (frame.pcm == value(number)).all() and frame.flags & ~SPEECH_FLAG == 0
+        assert (frame.pcm == value(number)).all() and frame.flags & ~SPEECH == 0
     assert call.counter("frames_to_ai") == call.total("frames_to_ai") == 5 and call.counter("lost") == 0
 
 
@@ -503,7 +505,7 @@ def test_agrees_with_the_reference_whatever_the_network_does(
     def compare() -> None:
         told, expected = call.frames(), model.frames
         model.frames = []
-        assert [(t.position, t.flags & ~SPEECH_FLAG) for t in told] == [(e.position, e.flags) for e in expected]
+        assert [(t.position, t.flags & ~SPEECH) for t in told] == [(e.position, e.flags) for e in expected]
         for one, other in zip(told, expected, strict=True):
             assert all(b is None or a == b for a, b in zip(one.pcm.tolist(), other.pcm, strict=True))
         names = ("lost", "late", "duplicates", "reordered")
