@@ -149,6 +149,11 @@ class Config(Section):
         base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/bellframe-{os.getuid()}"
         return pathlib.Path(given or f"{base}/bellframe")
 
+    @property
+    def needs_http(self) -> bool:
+        """There is work for the process of the HTTP API, which also writes records and asks webhooks."""
+        return bool(self.http.listen or self.records.file or any(route.webhook for route in self.routes))
+
     def rtp_port_pairs(self) -> range:
         """The even ports that calls get."""
         first, last = parse_ports(self.media.rtp_ports)
@@ -235,6 +240,8 @@ def check(config: Config) -> Config:
     for name in config.keys:
         credentials.check_name(name, "keys")
     check_routes(config.routes, config.trunks)
+    if any(route.webhook for route in config.routes) and not (config.http.webhook_secret or config.http.webhook_secret_file):
+        raise ConfigurationError("routes.webhook: name http.webhook_secret too, or the receiver cannot know that it was us")
     check_recording(config)
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_names(config.media.formats, "media.formats")

@@ -1,6 +1,9 @@
 """A configuration in plain words: who may call, which route takes which calls, where calls may go."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import msgspec
 
 from control_plane.config import Config
 from control_plane.listen_config import places
@@ -75,6 +78,11 @@ def _which(route: Route) -> str:
 
 
 def what_becomes(route: Route) -> str:
+    if route.webhook:
+        rest = msgspec.structs.replace(route, webhook="")
+        otherwise = what_becomes(rest) if route.target else "the next route that fits"
+        host = urlsplit(route.webhook).hostname
+        return f"as its webhook at {host} decides within {route.webhook_seconds:g} s; where it does not, {otherwise}"
     if not route.agent:
         return route.target
     found = [f"agent {route.agent}", ANSWERS[route.answer]]
@@ -85,9 +93,9 @@ def what_becomes(route: Route) -> str:
 
 
 def is_for_all(route: Route) -> bool:
-    """Whatever comes fits."""
+    """Whatever comes fits, and goes no further."""
     conditions = route.headers or route.hours or route.tenant
-    return not conditions and (route.to, route.caller, route.trunk) == ("*", "*", "*")
+    return bool(route.target) and not conditions and (route.to, route.caller, route.trunk) == ("*", "*", "*")
 
 
 def _calls_out(config: Config) -> Iterator[str]:

@@ -158,6 +158,18 @@ class MediaSilent(Message):
     silent_ms: int
 
 
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a webhook decides of a call: what a route says, where it says something else. Settings of a Route, by their names."""
+
+    agent: str | None = None
+    refuse: int | None = None
+    arguments: dict[str, str] | None = None
+    answer: Literal["ready", "at once", "early"] | None = None
+    ring_seconds: int | None = None
+    max_minutes: int | None = None
+    record: bool | None = None
+
+
 # ---- front -> bridge ------------------------------------------------------------------------------------
 
 
@@ -298,6 +310,18 @@ class RecordCall(Message):
     state: Recording
 
 
+class AdviceOffered(Message):
+    """Event from the process of the HTTP API, once a second: it asks the webhooks of routes. The last one that says so is asked."""
+
+
+class RouteAdvised(Message):
+    """Event: what a route's webhook says; None: nothing that counts, and `why`."""
+
+    call_id: str
+    decision: Decision | None = None
+    why: str = ""
+
+
 class AnswerCall(Message):
     """Command: answer a call that its agent has spoken to as early media. Again, it stays answered."""
 
@@ -324,6 +348,20 @@ class Originate(Message):
     """Which trunk of the configuration it goes through; empty: the one that routing chooses, or straight to the URI."""
     headers: dict[str, str] = {}
     """X- headers that the INVITE carries."""
+
+
+class AskRoute(Message):
+    """Command to the process of the HTTP API: ask the webhook of this route. Answered with RouteAdvised, or too late."""
+
+    call_id: str
+    route: int
+    """Its position in the configuration."""
+    caller: str
+    callee: str
+    trunk: str = ""
+    tenant: str = ""
+    source: str = ""
+    headers: dict[str, str] = {}
 
 
 class Drain(Message):
@@ -561,6 +599,9 @@ Anything = (
     | Transfer
     | HoldCall
     | AnswerCall
+    | AdviceOffered
+    | RouteAdvised
+    | AskRoute
     | PressKeys
     | RecordCall
     | TransferEnded

@@ -2,16 +2,17 @@
 
 import fnmatch
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.hours import Hours
+from control_plane.messages import Decision
 from control_plane.trunk_config import Trunk
 
 HEADER = re.compile(r"[A-Za-z0-9!%*_+`'~.-]{1,64}")  # RFC 3261 25.1: token
-MAX_RING_S, MAX_MINUTES = 600, 1440
+MAX_RING_S, MAX_MINUTES, MAX_WEBHOOK_S = 600, 1440, 10
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,6 +20,11 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """echo, menu, MODULE:CLASS, a bot's address such as twilio+wss://bot.example/media (docs/wires.md), or a model's (docs/models.md)."""
     refuse: int = 0
     """Instead of an agent: the status that the caller gets, such as 603."""
+    webhook: str = ""
+    """Who decides instead, for each call: an address that begins with https://. It answers within `webhook_seconds`, or what else stands in
+    this route counts; where nothing does, the next route that fits. Needs http.webhook_secret."""
+    webhook_seconds: float = 1.0
+    """The caller hears nothing meanwhile."""
     to: str = "*"
     """The number called, as a pattern: "+4930*". The first route that fits is taken."""
     caller: str = "*"
@@ -46,8 +52,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def target(self) -> str:
-        """Who takes the call, for people."""
-        return self.agent or f"refused with {self.refuse}"
+        """Who takes the call, for people. Empty: nobody is named."""
+        return self.agent or (f"refused with {self.refuse}" if self.refuse else "")
 
 
 def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...]) -> None:
@@ -56,13 +62,38 @@ def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...]) -> None:
         where = f"routes[{position}]"
         _check_target(route, where)
         _check_conditions(route, where, trunks)
-        if not 1 <= route.ring_seconds <= MAX_RING_S:
-            raise ConfigurationError(f"{where}.ring_seconds: {route.ring_seconds} is not from 1 to {MAX_RING_S}; people wait for about 60")
-        if not 0 <= route.max_minutes <= MAX_MINUTES:
-            raise ConfigurationError(f"{where}.max_minutes: {route.max_minutes} is not from 0 to {MAX_MINUTES}; 0 is no limit")
+        _check_webhook(route, where)
+        _check_numbers(route, where)
+
+
+def decided(route: Route, decision: Decision, where: str) -> Route:
+    """The route with what its webhook decided. Raises ConfigurationError for what makes no route."""
+    values = {name: value for name, value in msgspec.structs.asdict(decision).items() if value is not None}
+    targets: dict[str, Any] = {"agent": "", "refuse": 0} if decision.agent or decision.refuse else {}
+    made = msgspec.structs.replace(route, **{"webhook": "", **targets, **values})
+    if made.target:  # else it is left to the next route
+        _check_target(made, where)
+    _check_numbers(made, where)
+    return made
+
+
+def _check_webhook(route: Route, where: str) -> None:
+    if route.webhook and not route.webhook.startswith(("https://", "http://")):
+        raise ConfigurationError(f"{where}.webhook: it is not a URL that begins with https://")
+    if not 0.1 <= route.webhook_seconds <= MAX_WEBHOOK_S:
+        raise ConfigurationError(f"{where}.webhook_seconds: {route.webhook_seconds} is not from 0.1 to {MAX_WEBHOOK_S}; callers wait")
+
+
+def _check_numbers(route: Route, where: str) -> None:
+    if not 1 <= route.ring_seconds <= MAX_RING_S:
+        raise ConfigurationError(f"{where}.ring_seconds: {route.ring_seconds} is not from 1 to {MAX_RING_S}; people wait for about 60")
+    if not 0 <= route.max_minutes <= MAX_MINUTES:
+        raise ConfigurationError(f"{where}.max_minutes: {route.max_minutes} is not from 0 to {MAX_MINUTES}; 0 is no limit")
 
 
 def _check_target(route: Route, where: str) -> None:
+    if not route.target and route.webhook:
+        return
     if bool(route.agent) == bool(route.refuse):
         raise ConfigurationError(f"{where}: name one who takes the call: agent, or refuse with a status")
     if route.refuse and not 400 <= route.refuse <= 699:

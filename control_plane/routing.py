@@ -91,6 +91,9 @@ class Routing:
         if not self.rows:
             return f"404: {called} has no agent: the configuration has no [[routes]]"
         origin = f"from {clean(asked.caller, 80) or 'nobody'} over {f'trunk {asked.trunk}' if asked.trunk else 'no trunk'}"
+        row = next(self.fitting(asked), None)
+        if row is not None:
+            return f"404: {called} is left to the webhook of {row.name}, which decides nothing; name an agent there, or a route after it"
         row = next((row for row in self.rows if row.to.fullmatch(asked.number)), None)
         if row is not None:
             why = f"{row.name} does not fit: {row.why_not(asked)}"

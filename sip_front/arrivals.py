@@ -2,12 +2,14 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from control_plane.config import Route
 from control_plane.errors import BellframeError
 from control_plane.logs import clean
-from control_plane.routing import Asked, Routing
+from control_plane.routing import Asked, Routing, Row
+from sip_front.advice import Advice
 from sip_front.call import MINUTE_NS, OPENINGS, SECOND, Call
 from sip_front.message import Request
 from sip_front.negotiation import warning
@@ -24,37 +26,56 @@ RETRY = (("Retry-After", "5"),)
 Headers = tuple[tuple[str, str], ...]
 
 
+class Arrival:
+    """A call on its way through the routes that fit."""
+
+    def __init__(self, session: Session, asked: Asked, rows: Iterator[Row]) -> None:
+        self.session, self.asked, self.rows = session, asked, rows
+        self.headers = forwarded(session.invite)
+
+
 class Arrivals:
     def __init__(self, front: "Front") -> None:
         self.front = front
         self.routing = Routing(front.config.routes)
+        self.advice = Advice(front)
 
     def receive(self, session: Session, now_ns: int) -> None:
-        front = self.front
-        if front.succession.must_wait(session, now_ns):
+        if self.front.succession.must_wait(session, now_ns):
             return
-        front.calls_total += 1
-        trunk = front.trunks.get(session.trunk)
+        self.front.calls_total += 1
+        asked = self._asked(session)
+        self.go_on(Arrival(session, asked, self.routing.fitting(asked)), now_ns)
+
+    def go_on(self, arrival: Arrival, now_ns: int, row: Row | None = None, route: Route | None = None) -> None:
+        """To `row`, whose webhook was asked: as it decided, or without it. Else to the next one that fits."""
+        session, trunk = arrival.session, self.front.trunks.get(arrival.session.trunk)
         why_full = trunk.why_full() if trunk else ""
         if why_full:
             self._refuse(session, 503, why_full, now_ns, RETRY)
             return
-        asked = self._asked(session)
-        row = self.routing.choose(asked)
-        if row is None:
-            self._refuse(session, 404, self.routing.why_none(asked), now_ns)
-        elif row.route.refuse:
-            self._refuse(session, row.route.refuse, f"{row.route.refuse}: {row.name} refuses such calls", now_ns)
-        else:
-            self._take(session, row.route, now_ns)
+        for fitting in (row,) if row else arrival.rows:
+            if row is None and fitting.route.webhook and self.advice.ask(arrival, fitting, now_ns):
+                return
+            chosen = route or fitting.route
+            if chosen.target:
+                self._take(arrival, fitting.name, chosen, now_ns)
+                return
+        if row is not None:
+            self.go_on(arrival, now_ns)
+            return
+        self._refuse(session, 404, self.routing.why_none(arrival.asked), now_ns)
 
     def _asked(self, session: Session) -> Asked:
         request, trunk = session.invite, self.front.trunks.get(session.trunk)
         number, caller = number_of(request.uri), number_of(request.from_.uri)
         return Asked(number, caller, session.trunk, trunk.config.tenant if trunk else "", request.headers, time.time())
 
-    def _take(self, session: Session, route: Route, now_ns: int) -> None:
-        front, request = self.front, session.invite
+    def _take(self, arrival: Arrival, name: str, route: Route, now_ns: int) -> None:
+        front, session = self.front, arrival.session
+        if route.refuse:
+            self._refuse(session, route.refuse, f"{route.refuse}: {name} refuses such calls", now_ns)
+            return
         try:
             negotiation = session.negotiation
             media = negotiation.preview(session.offer) if session.offer else negotiation.without_offer()
@@ -63,8 +84,8 @@ class Arrivals:
             self._refuse(session, failure.sip_status, f"{failure.sip_status}: {failure}", now_ns, headers)
             return
         call = Call(front, session, "inbound", now_ns, time.time())
-        call.media, call.caller, call.callee = media, number_of(request.from_.uri), number_of(request.uri)
-        call.headers, call.trunk = forwarded(request), session.trunk
+        call.media, call.caller, call.callee = media, arrival.asked.caller, arrival.asked.number
+        call.headers, call.trunk = arrival.headers, session.trunk
         call.opening, call.ring_limit_ns, call.max_ns = OPENINGS[route.answer], route.ring_seconds * SECOND, route.max_minutes * MINUTE_NS
         why_not = front.staff(call, route, now_ns)
         if why_not:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from control_plane.dtmf import why_not_keys
 from control_plane.listen_config import places
 from control_plane.messages import (
+    AdviceOffered,
     AnswerCall,
     CallChanged,
     CallFacts,
@@ -29,6 +30,7 @@ from control_plane.messages import (
     Phones,
     PressKeys,
     RecordCall,
+    RouteAdvised,
     SipTraced,
     Status,
     Traced,
@@ -84,6 +86,10 @@ class Operators:
             case HangUp():
                 answer = self._hang_up(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
+            case AdviceOffered():
+                front.arrivals.advice.offer(identity, now_ns)
+            case RouteAdvised():
+                front.arrivals.advice.receive(message, now_ns)
             case AnswerCall():
                 answer = self._answer_call(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer

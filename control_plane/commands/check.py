@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def summary(settings: config.Config) -> str:
     cores = settings.cores()
-    agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes)) or "none"
+    agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes if route.agent)) or "none"
     numbers = ",".join(map(str, dict.fromkeys(cores)))
     calls = len(settings.rtp_port_pairs())
     workers = f"{table.count(len(cores), 'worker')} on cores {numbers}"

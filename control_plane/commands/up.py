@@ -103,7 +103,7 @@ def programs(settings: Config, file: pathlib.Path) -> list[Program]:
     # It ends after the front, so that it hears how the last calls ended.
     http = Program("http", command("control_plane.http"), starts_in=1, stops_in=1, watchdog_s=HTTP_WATCHDOG_S)
     recorder = Program("recorder", command("media_workers.recording"), starts_in=1, stops_in=2, watchdog_s=RECORDER_WATCHDOG_S)
-    others = ([http] if settings.http.listen or settings.records.file else []) + ([recorder] if settings.recording.directory else [])
+    others = ([http] if settings.needs_http else []) + ([recorder] if settings.recording.directory else [])
     return [keeper, *bridges, front, *others]
 
 
@@ -114,5 +114,5 @@ def announce(server: Supervisor, settings: Config) -> None:
     numbers = ",".join(map(str, dict.fromkeys(cores)))
     sip = address if address.startswith("sip:") else f"sip:{', '.join(places(settings.sip))}"
     carried = media or f"{table.count(len(cores), 'worker')} on cores {numbers}  {len(settings.rtp_port_pairs())} calls at most"
-    agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes)) or "none"
+    agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes if route.agent)) or "none"
     print(f"bellframe accepts calls on {sip}  agent {agents}  {carried}", flush=True)

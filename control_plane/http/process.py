@@ -17,6 +17,7 @@ from control_plane import logs, notify, runtime
 from control_plane.config import Config
 from control_plane.errors import BellframeError, ConfigurationError
 from control_plane.http.access import Access, load_tokens, read_secret
+from control_plane.http.advice import Adviser
 from control_plane.http.api import make_app
 from control_plane.http.feed import Feed
 from control_plane.http.link import Link
@@ -24,6 +25,7 @@ from control_plane.http.media import Media
 from control_plane.http.recorder import Recorder
 from control_plane.http.services import Services
 from control_plane.http.webhooks import Webhooks
+from control_plane.http_config import Http
 
 log = logging.getLogger("http")
 BACKLOG, KEEPALIVE_S, SHUTDOWN_S = 128, 30.0, 1.0
@@ -32,10 +34,15 @@ BACKLOG, KEEPALIVE_S, SHUTDOWN_S = 128, 30.0, 1.0
 def make_services(config: Config, link: Link) -> Services:
     """Raises ConfigurationError."""
     http = config.http
-    secret = http.webhook_secret.reveal()
+    webhooks = Webhooks(http.webhook, read_signing_secret(http))
+    return Services(config, link, Access(load_tokens(http)), webhooks, Media(config.runtime_path()))
+
+
+def read_signing_secret(http: Http) -> str:
+    """What webhooks are signed with. Raises ConfigurationError."""
     if http.webhook_secret_file:
-        secret = read_secret(http.webhook_secret_file, "http.webhook_secret_file")
-    return Services(config, link, Access(load_tokens(http)), Webhooks(http.webhook, secret), Media(config.runtime_path()))
+        return read_secret(http.webhook_secret_file, "http.webhook_secret_file")
+    return http.webhook_secret.reveal()
 
 
 def make_recorder(config: Config, link: Link) -> Recorder | None:
@@ -60,9 +67,11 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
     tasks = [loop.create_task(Feed(link, takers).run()), loop.create_task(services.media.run())]
     if recorder:
         tasks.append(loop.create_task(recorder.run()))
+    if any(route.webhook for route in config.routes):
+        tasks.append(loop.create_task(Adviser(link, config.routes, read_signing_secret(config.http)).run()))
     runner = web.AppRunner(make_app(services), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S)
     try:
-        status = await listen(runner, config.http.listen) if config.http.listen else "writing call records"
+        status = await listen(runner, config.http.listen) if config.http.listen else "no HTTP: call records and webhooks only"
         log.info("%s", status)
         notify.notify(f"READY=1\nSTATUS={status}")
         tasks.append(loop.create_task(feed_watchdog()))
@@ -108,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = configuration.load(given.config)
         logs.configure(config.log_format, "http")
-        if not config.http.listen and not config.records.file:
+        if not config.needs_http:
             raise ConfigurationError('there is nothing to do: name http.listen, for example "127.0.0.1:8080", or records.file')
         runtime.prepare(config.runtime_path())
         asyncio.run(serve(config, context))

@@ -69,3 +69,18 @@ class Blocker(Agent):
     def on_dtmf(self, key: str) -> None:
         self.call.note("blocking", key)
         time.sleep(1.0)
+
+
+class Early(Agent):
+    """Says 1,000 Hz before the call is answered, and answers when it has heard half a second of the caller."""
+
+    def on_start(self, call: Call) -> None:
+        assert call.is_early
+        self.heard = 0
+        seconds = np.arange(10 * call.sample_rate_hz) / call.sample_rate_hz
+        call.say((AMPLITUDE * np.sin(2 * np.pi * PITCH_HZ * seconds)).astype(np.int16))
+
+    def on_audio(self, frame: Frame) -> None:
+        self.heard += 1
+        if self.heard == 25:
+            self.call.answer()
