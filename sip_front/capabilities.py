@@ -2,6 +2,8 @@
 
 SDP = "application/sdp"
 METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER")
+OTHER_METHODS = ("MESSAGE", "PUBLISH", "REGISTER", "SUBSCRIBE")
+"""Those that we know of and do not serve: 405. To the rest, 501 (RFC 3261 21.5.2)."""
 ALLOW = ", ".join(METHODS)
 EXTENSIONS = ("100rel", "norefersub", "replaces", "timer")
 """Option tags: what a far end may require (RFC 3261 19.2)."""

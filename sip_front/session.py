@@ -486,14 +486,15 @@ HANDLERS = {
 def start_incoming(session: Session, served: "Served", local_tag: str) -> None:
     """Raises BadMessage where From, To or Contact cannot be read."""
     request = served.request
-    if request.contact is None:
+    contact = request.contact or (request.from_ if request.from_.tag is None else None)  # RFC 2543: the caller is where its From says
+    if contact is None:
         raise BadMessage("an INVITE needs a Contact: where should our requests go?", 400, request)
     session.invite, session.pending = request, served
     session.local_tag, session.sip_call_id = local_tag, request.call_id
     session.dialog = Dialog.from_request(request, local_tag)
     session.note_peer(request)
     routes = request.headers.get_all("Record-Route")
-    last_hop = parse_name_address(routes[0]).uri if routes else request.contact.uri
+    last_hop = parse_name_address(routes[0]).uri if routes else contact.uri
     session.is_secure = any(uri[:5].lower() == "sips:" for uri in (request.uri, last_hop))  # 12.1.1
     via, hop = request.top_via, session.dialog.next_hop()
     session.is_behind_nat = hop is not None and via.host == hop.host and via.host.strip("[]") != session.peer.host

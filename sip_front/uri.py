@@ -20,6 +20,7 @@ NONE: Parameters = MappingProxyType({})
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?")  # "_" is not legal, but machines are named so
+THREE_COLONS = re.compile(r":::(?=[0-9]+\.[0-9.]+\Z)")  # the grammar of RFC 3261 makes them before an IPv4 tail (RFC 5118 4.10)
 FORBIDDEN = re.compile(r'[\x00-\x20\x7f<>"\\]')
 """Never inside a URI. Characters beyond ASCII and "#" are not legal either, but phones dial with them."""
 
@@ -141,6 +142,7 @@ def split_host_port(place: str, text: str) -> tuple[str, int | None]:
     """`place` is HOST, HOST:PORT or with [IPv6]; `text` is what the error quotes. Raises BadUri."""
     if place.startswith("["):
         inside, bracket, tail = place[1:].partition("]")
+        inside = THREE_COLONS.sub("::", inside)
         try:
             ipaddress.IPv6Address(inside)
         except ValueError:

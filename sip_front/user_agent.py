@@ -12,12 +12,13 @@ from collections.abc import Callable
 from control_plane.errors import BellframeError
 from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
-from sip_front.capabilities import ALLOW, SDP, extensions
+from sip_front.capabilities import ALLOW, OTHER_METHODS, SDP, extensions
 from sip_front.deadlines import Deadlines
 from sip_front.exchange import OnResponse, Sent, Served
 from sip_front.figures import FrontFigures
+from sip_front.inspection import why_not_understood
 from sip_front.invitation import Invitation
-from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Request, Response, is_keepalive, make_response, parse, validate
+from sip_front.message import MAGIC_COOKIE, BadMessage, Headers, Message, Request, Response, is_keepalive, make_response, parse, validate
 from sip_front.negotiation import Negotiation
 from sip_front.redirection import Redirection
 from sip_front.registrar import Registrar
@@ -98,6 +99,8 @@ class UserAgent:
             self.admission.unlogged += 1
             return
         self.received = octets
+        message: Message | None = None
+        admitted: Admitted | None = None
         try:
             message = parse(octets)
             if source.is_reliable and "Content-Length" not in message.headers:
@@ -106,16 +109,17 @@ class UserAgent:
             if isinstance(message, Response):
                 self._receive_response(message, source, now_ns)
             else:
-                admitted = Admitted("", None)
-                if not self._is_under_way(message, source):
-                    admitted = self.callers.admit(message, source.host, now_ns)
+                under_way = self._is_under_way(message, source)
+                admitted = Admitted("", None) if under_way else self.callers.admit(message, source.host, now_ns)
                 if admitted.refusal:
                     self._refuse_stranger(message, admitted.refusal, octets, source, now_ns)
                     return
                 validate(message)
                 self._receive_request(message, source, admitted, now_ns)
         except BadMessage as failure:
-            self._receive_bad(failure, octets, source, now_ns)
+            if failure.request is None and isinstance(message, Request):
+                failure.request = message
+            self._receive_bad(failure, admitted, octets, source, now_ns)
 
     def fail_to_send(self, octets: bytes, why: str, now_ns: int) -> None:
         """No way leads there. A request of ours fails at once (17.1.4); over UDP only an INVITE, because others are repeated."""
@@ -395,7 +399,7 @@ class UserAgent:
         if request.method == "ACK":
             session.receive_ack(request, now_ns)
             return
-        refusal = self._why_not_understood(request)
+        refusal = why_not_understood(request, self.extensions)
         if refusal:
             self._log_refusal(refusal[2], source, now_ns, is_call=False)
             self._reply(request, refusal[0], destination, refusal[1])
@@ -408,11 +412,9 @@ class UserAgent:
     ) -> None:
         """Outside of a dialog, in the order of 8.2. Max-Forwards 0 has arrived like any other (RFC 4475 3.3.11: 483 is for proxies)."""
         if request.method == "OPTIONS":
-            refusal = self.admission.is_draining
-            headers = (("Retry-After", str(self.admission.drain_seconds)),) if refusal else self.capabilities()
-            self._reply(request, 503 if refusal else 200, destination, headers)
+            self._receive_options(request, source, destination, now_ns)
         elif request.method == "REGISTER" and self.registrar and admitted.user:
-            answer = self._why_not_understood(request) or self.registrar.receive(request, admitted.user, source, now_ns)
+            answer = why_not_understood(request, self.extensions) or self.registrar.receive(request, admitted.user, source, now_ns)
             if answer[2]:
                 self._log_refusal(answer[2], source, now_ns, is_call=False)
             self._reply(request, answer[0], destination, answer[1])
@@ -420,8 +422,9 @@ class UserAgent:
             self._log_refusal(f"481: {request.method} for a call that we do not have", source, now_ns, is_call=False)
             self._reply(request, 481, destination)
         elif request.method != "INVITE":
-            self._log_refusal(f"405: {request.method} is not for us", source, now_ns, is_call=False)
-            self._reply(request, 405, destination, (("Allow", ALLOW),))
+            status = 405 if request.method in OTHER_METHODS else 501
+            self._log_refusal(f"{status}: {quoted(request.method)} is not for us", source, now_ns, is_call=False)
+            self._reply(request, status, destination, (("Allow", ALLOW),))
         elif self._repeat_answer(request):
             return
         elif _merge_key(request) in self.invites:
@@ -429,6 +432,17 @@ class UserAgent:
             self._reply(request, 482, destination)
         else:
             self._receive_invite(request, key, source, destination, admitted.trunk, now_ns)
+
+    def _receive_options(self, request: Request, source: Address, destination: Address, now_ns: int) -> None:
+        """11.2: what an INVITE would get, and what we can do."""
+        misunderstood = why_not_understood(request, self.extensions)
+        if misunderstood:
+            self._log_refusal(misunderstood[2], source, now_ns, is_call=False)
+            self._reply(request, misunderstood[0], destination, misunderstood[1])
+        elif self.admission.is_draining:
+            self._reply(request, 503, destination, (("Retry-After", str(self.admission.drain_seconds)),))
+        else:
+            self._reply(request, 200, destination, self.capabilities())
 
     def _repeat_answer(self, request: Request) -> bool:
         """An INVITE that the front before us has answered comes again: so does its answer."""
@@ -442,7 +456,7 @@ class UserAgent:
     def _receive_invite(
         self, request: Request, key: tuple[str, ...], source: Address, destination: Address, trunk: str, now_ns: int
     ) -> None:
-        misunderstood = self._why_not_understood(request)
+        misunderstood = why_not_understood(request, self.extensions)
         if misunderstood:
             self._log_refusal(misunderstood[2], source, now_ns)
             self._reply(request, misunderstood[0], destination, misunderstood[1])
@@ -477,19 +491,6 @@ class UserAgent:
         self.respond(served, make_response(request, 100), now_ns)
         self.tell(Event("replacing" if replaced.session else "invited", session))
 
-    def _why_not_understood(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...], str] | None:
-        """Require, and bodies (8.2.2.3, 8.2.3): status, headers, reason."""
-        required = request.headers.get_all("Require") if "Require" in request.headers else []
-        missing = [name for name in required if name.lower() not in self.extensions]
-        if missing:
-            names = ", ".join(missing)
-            return 420, (("Unsupported", names),), f"420: the caller insists on {quoted(names)}, which we lack; make it optional there"
-        if request.method in ("INVITE", "UPDATE", "PRACK") and request.body:
-            kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-            if kind != SDP or "Content-Encoding" in request.headers:
-                return 415, (("Accept", SDP),), f"415: an {request.method} with a body of {quoted(kind or 'no type')}; we read {SDP} only"
-        return None
-
     # ---- what is refused -------------------------------------------------------------------------------------
 
     def _is_under_way(self, request: Request, source: Address) -> bool:
@@ -515,19 +516,30 @@ class UserAgent:
             if len(response) <= MAX_REPLY_FACTOR * len(octets):
                 self.outbox.append((response, source))
 
-    def _receive_bad(self, failure: BadMessage, octets: bytes, source: Address, now_ns: int) -> None:
+    def _receive_bad(self, failure: BadMessage, admitted: Admitted | None, octets: bytes, source: Address, now_ns: int) -> None:
+        """`admitted`: if that was asked already; a password counts once."""
         request = failure.request
+        refusal = None
+        if request is not None:
+            refusal = (admitted or self.callers.admit(request, source.host, now_ns)).refusal
         try:
-            refusal = self.callers.admit(request, source.host, now_ns).refusal if request is not None else None
             if request is not None and refusal:
                 self._refuse_stranger(request, refusal, octets, source, now_ns)
                 return
             self.callers.may_answer(source.host, now_ns)  # if it is a stranger's, it costs a token, too
             self._log_refusal(f"{failure.status}: a message that is not valid SIP: {failure}", source, now_ns, is_call=False)
             if request is not None and request.method != "ACK":
-                self._reply(request, failure.status, mark_received(request, source))
+                self._reply(request, failure.status, self._way_back(request, source))
         except BellframeError:
-            return  # not even its Via can be read: there is nobody to answer
+            return
+
+    @staticmethod
+    def _way_back(request: Request, source: Address) -> Address:
+        """Of a message that is broken: if its Via cannot be read either, where it came from."""
+        try:
+            return mark_received(request, source)
+        except BadMessage:
+            return source
 
     def _reply(
         self, request: Request, status: int, destination: Address, headers: tuple[tuple[str, str], ...] = (), to_tag: str | None = None

@@ -66,8 +66,9 @@ def test_typed_views_follow_the_headers():
 
 
 @pytest.mark.parametrize("case", torture.CASES, ids=lambda case: case.name)
-def test_rfc_4475(case):
-    if case.status is None:
+def test_torture(case):
+    verdict = case.outcome.verdict
+    if verdict is None:
         message = parse(case.octets)
         validate(message)
         again = parse(message.encode())
@@ -77,16 +78,21 @@ def test_rfc_4475(case):
         assert again.body == message.body and again.encode() == message.encode()
         return
     refusal = refusal_of(case.octets)
-    assert refusal.status == refusal.sip_status == case.status and str(refusal).isascii()
-    assert (refusal.request is not None) == case.is_answerable
+    assert refusal.status == refusal.sip_status == verdict and str(refusal).isascii()
+    assert (refusal.request is not None) == case.outcome.is_answerable
     if refusal.request:
         response = parse(make_response(refusal.request, refusal.status).encode())
-        assert isinstance(response, Response) and response.status == case.status
+        assert isinstance(response, Response) and response.status == verdict
         assert response.headers.get_all("CSeq") == refusal.request.headers.get_all("CSeq")
 
 
+def test_all_messages_of_both_rfcs_are_there():
+    assert (len(torture.RFC_4475), len(torture.RFC_5118), len(torture.OUTCOMES)) == (49, 12, 61)
+    assert len(torture.OCTETS["mpart01"].partition(b"\r\n\r\n")[2]) == 553, "as its Content-Length says"
+
+
 def test_rfc_4475_wsinv_means_what_the_rfc_says():
-    message = parse(torture.WSINV.octets)
+    message = parse(torture.OCTETS["wsinv"])
     assert message.to.tag == "1918181833n" and message.from_.tag == "98asjd8" and message.from_.display == 'J Rosenberg \\"'
     assert message.max_forwards == 68 and message.cseq == (9, "INVITE") and message.headers.get("Subject") == ""
     vias = message.headers.get_all("Via")
@@ -100,15 +106,15 @@ def test_rfc_4475_wsinv_means_what_the_rfc_says():
 
 
 def test_rfc_4475_unusual_but_valid_octets():
-    intmeth = parse(torture.INTMETH.octets)
+    intmeth = parse(torture.OCTETS["intmeth"])
     assert isinstance(intmeth, Request) and intmeth.method == intmeth.cseq[1] == "!interesting-Method0123456789_*+`.%indeed'~"
     assert intmeth.to.display == "BEL:\x07 NUL:\x00 DEL:\x7f" and intmeth.from_.tag == "_token~1'+`*%!-."
     assert intmeth.call_id == "intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{"
-    unreason = parse(torture.UNREASON.octets)
+    unreason = parse(torture.OCTETS["unreason"])
     assert isinstance(unreason, Response) and unreason.reason.startswith("= 2**3 * 5**2 \u043d\u043e ")
-    noreason = parse(torture.NOREASON.octets)
+    noreason = parse(torture.OCTETS["noreason"])
     assert isinstance(noreason, Response) and (noreason.status, noreason.reason) == (100, "")
-    assert parse(torture.DBLREQ.octets).body == b"" and parse(torture.DBLREQ.octets).call_id.startswith("dblreq.0ha0isndaksdj99")
+    assert parse(torture.OCTETS["dblreq"]).body == b"" and parse(torture.OCTETS["dblreq"]).call_id.startswith("dblreq.0ha0isndaksdj99")
 
 
 LIBERAL = [

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip_front.message import Headers, Request
+from sip_front.message import Headers, Request, parse
 from sip_front.registrar import DEFAULT_EXPIRES_S, MAX_BINDINGS, Registrar, expiry, place
 from sip_front.transport import Address
 from sip_front.uri import parse_uri
+from tests.sip_front import torture
 
 SECOND = 1_000_000_000
 NOW = 1_000 * SECOND
@@ -172,3 +173,18 @@ def test_garbage_is_refused_and_leaves_nothing(values: list[str], expires: str, 
     assert answer.status == 200 or registrar.bindings == before
     for binding in registrar.of("anna", NOW + 1):
         parse_uri(binding.contact)
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "bound"),
+    [
+        ("escnull", "null-\0-null", ["sip:%00@host5.example.com", "sip:%00%00@host5.example.com"]),
+        ("cparam01", "watson", ["sip:+19725552222@gw1.example.net"]),  # the parameter is the header's
+        ("cparam02", "watson", ["sip:+19725552222@gw1.example.net;unknownparam"]),  # it is the URI's
+        ("regescrt", "user", ["sip:user@example.com"]),  # headers in a URI are nobody's order to us (RFC 3261 19.1.5)
+    ],
+)
+def test_torture(name: str, user: str, bound: list[str]) -> None:
+    registrar, request = Registrar((user,), 60, 3600), parse(torture.OCTETS[name])
+    assert isinstance(request, Request) and registrar.receive(request, user, DESK, NOW).status == 200
+    assert sorted(b.contact for b in registrar.of(user, NOW)) == sorted(bound)

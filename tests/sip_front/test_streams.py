@@ -1,94 +1,24 @@
 """The front's real process, and connections on loopback: what is let in, answered, closed, and in time."""
 
 import contextlib
-import os
 import pathlib
 import signal
 import socket
 import ssl
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.pki import Authority
+from tests.sip_front.front_process import HOST, IDLE_S, START_S, Front
 
 pytestmark = [pytest.mark.system, pytest.mark.peer]
-HOST, ROOT = "127.0.0.1", pathlib.Path(__file__).parents[2]
-START_S, IDLE_S = 1.0, 2.0
 OPTIONS = (
     f"OPTIONS sip:echo@{HOST} SIP/2.0\r\nVia: SIP/2.0/TCP {HOST};branch=z9hG4bKo;rport\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:echo@b>\r\n"
     "Call-ID: o\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
 ).encode()
-Start = Callable[..., "Front"]
-
-
-class Front:
-    """The process; its ports are `sip` (UDP and TCP) and `tls`."""
-
-    def __init__(self, folder: pathlib.Path, authority: Authority, **more: Any) -> None:
-        self.sip, self.tls = free_port(), free_port()
-        pair = authority.issue("bellframe")
-        folder.mkdir(mode=0o700)
-        values = {
-            "listen": [f"{HOST}:{self.sip}", f"tls:{HOST}:{self.tls}"], "tls_certificate": str(pair.certificate), "tls_key": str(pair.key),
-            "connection_start_seconds": START_S, "connection_idle_seconds": IDLE_S, "drain_seconds": 0, **more,
-        }  # fmt: skip
-        lines = [f"{name} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for name, value in values.items()]
-        config = folder / "bellframe.toml"
-        config.write_text(f'runtime_directory = "{folder}"\n[sip]\n' + "\n".join(lines).replace("'", '"'))
-        self.log_path = folder / "log"
-        with self.log_path.open("wb") as log:
-            command = [sys.executable, "-m", "sip_front", "--config", str(config)]
-            self.process = subprocess.Popen(command, stderr=log, cwd=ROOT)
-        self.wait_for("it listens", lambda: "listening for SIP" in self.log())
-        self.sockets_at_start = self.sockets
-
-    def log(self) -> str:
-        return self.log_path.read_text()
-
-    def wait_for(self, what: str, look: Callable[[], object], limit_s: float = 10.0) -> None:
-        deadline = time.monotonic() + limit_s
-        while not look():
-            assert self.process.poll() is None and time.monotonic() < deadline, f"{what}: not within {limit_s:g} s\n{self.log()}"
-            time.sleep(0.02)
-
-    @property
-    def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    @property
-    def files(self) -> list[str]:
-        folder, found = pathlib.Path(f"/proc/{self.process.pid}/fd"), []
-        for path in folder.iterdir():
-            with contextlib.suppress(OSError):
-                found.append(os.readlink(path))
-        return found
-
-    @property
-    def sockets(self) -> int:
-        return sum(name.startswith("socket:") for name in self.files)
-
-    def connect(self, port: int = 0, source: str = HOST) -> socket.socket:
-        return socket.create_connection((HOST, port or self.sip), timeout=5, source_address=(source, 0))
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            assert self.process.wait(10) == 0, self.log()
-        finally:
-            self.process.kill()
-            self.process.wait()
-        assert "Traceback" not in self.log() and "Warning" not in self.log() and "a bug" not in self.log(), self.log()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
+Start = Callable[..., Front]
 
 
 @pytest.fixture(scope="module", name="authority")
