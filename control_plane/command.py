@@ -21,6 +21,7 @@ COMMANDS = {
     "phones": ("control_plane.commands.phones", "the phones that have logged in"),
     "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
     "trace": ("control_plane.commands.trace", "the SIP messages of a call, as a ladder"),
+    "capture": ("control_plane.commands.capture", "the packets of a call, RTP, RTCP and SIP, for Wireshark"),
     "records": ("control_plane.commands.records", "the calls that have ended, and how"),
     "hangup": ("control_plane.commands.hangup", "end a call"),
     "hold": ("control_plane.commands.hold", "put the far end of a call on hold"),

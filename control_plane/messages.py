@@ -119,6 +119,14 @@ class RecordMedia(Message):
     state: Recording
 
 
+class CaptureMedia(Message):
+    """Command: keep the call's packets in memory for who captures it, ten seconds from now. Said again, ten seconds from then."""
+
+    call_id: str
+    is_encrypted: bool
+    """As on the wire; else without SRTP."""
+
+
 # ---- worker -> front ------------------------------------------------------------------------------------
 
 
@@ -326,6 +334,14 @@ class AnswerCall(Message):
     """Command: answer a call that its agent has spoken to as early media. Again, it stays answered."""
 
     call_id: str
+
+
+class CaptureCall(Message):
+    """Command: let me read the call's packets; again every few seconds, as long as I do. The answer is Capturing."""
+
+    call_id: str
+    is_encrypted: bool = False
+    """As on the wire, and the keys in the answer; else without SRTP."""
 
 
 class PressKeys(Message):
@@ -539,6 +555,18 @@ class Failed(Message):
     """Not empty: this is no answer; the order for that call has failed later."""
 
 
+class Capturing(Message):
+    """Where a call's packets are in shared memory."""
+
+    call_id: str
+    row: int
+    generation: int
+    local_host: str
+    """Where its ports are bound; may be all addresses of the machine."""
+    srtp: SrtpKeys | None = None
+    """Those that are in use now, if they were asked for."""
+
+
 class CallChanged(Message):
     call: CallFacts
 
@@ -578,6 +606,7 @@ Anything = (
     | MediaRefused
     | MediaUpdated
     | RecordMedia
+    | CaptureMedia
     | MediaRecorded
     | MediaClosed
     | MediaSilent
@@ -604,6 +633,7 @@ Anything = (
     | AskRoute
     | PressKeys
     | RecordCall
+    | CaptureCall
     | TransferEnded
     | HoldEnded
     | Originate
@@ -615,6 +645,7 @@ Anything = (
     | EndedCalls
     | Done
     | Failed
+    | Capturing
     | CallChanged
     | SipTraced
 )

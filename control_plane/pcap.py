@@ -1,4 +1,4 @@
-"""SIP messages as a capture file that Wireshark and sngrep read: raw IP, each message one UDP datagram, whatever carried it.
+"""Packets and SIP messages as a capture file that Wireshark and sngrep read: raw IP, each message one UDP datagram, whatever carried it.
 
 What came over TCP or TLS has lost its segments and its encryption by the time we see it, so it is not made up here.
 """
@@ -29,6 +29,10 @@ def parse_endpoint(text: str) -> Endpoint:
         return Endpoint(ipaddress.ip_address(host.strip("[]")), int(port or 0) & 0xFFFF)
     except ValueError:
         return Endpoint(ipaddress.ip_address(UNKNOWN), 0)
+
+
+def endpoint(host: str, port: int) -> Endpoint:
+    return Endpoint(ipaddress.ip_address(host), port)
 
 
 def header() -> bytes:

@@ -53,6 +53,8 @@ CALL = np.dtype(
         ("packet_samples", "i8"),  # of what we send: ptime at the sample rate
         ("may_send", "i8"),
         ("may_receive", "i8"),
+        ("captures", "i8"),  # who captures it: CLEAR and WIRE of capture.py; 0: nobody
+        ("capture_until_ns", "i8", 2),  # of each of them
         ("opened_ns", "i8"),
         ("closed_ns", "i8"),
         ("last_rx_ns", "i8"),

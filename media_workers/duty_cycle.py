@@ -4,7 +4,7 @@
 successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
 """
 
-from media_workers import jitter_buffer, playout, rtcp, rtp, sockets, source, srtp
+from media_workers import capture, jitter_buffer, playout, rtcp, rtp, sockets, source, srtp
 from media_workers.call_table import GROUPS, OPEN
 from shm import doorbell
 from shm.atomics import load_acquire, store_release
@@ -72,6 +72,7 @@ def take_report(worker, row, now):
     size = sockets.receive(call["rtcp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
     if size >= 0 and call["state"] == OPEN:
         source.read_sockaddr(own["sockaddr"], own["address"])
+        capture.write_received(worker, row, size, True, capture.WIRE, now)
         rtcp.take(worker, row, size, False, now)
 
 
@@ -89,12 +90,14 @@ def take_packet(worker, row, now):
         if source.is_of_call(call["source"], own["address"]):  # a stranger's packets do not keep the port from others
             call["last_datagram_ns"] = now
         return
+    capture.write_received(worker, row, size, False, capture.WIRE, now)
     if rtp.is_rtcp(packet):
         rtcp.take(worker, row, size, True, now)
         return
     size = srtp.unprotect(worker, row, size, now)
     if size < 0:
         return
+    capture.write_received(worker, row, size, False, capture.CLEAR, now)
     start = rtp.payload_start(packet, size)
     end = rtp.payload_end(packet, size, start) if start >= 0 else rtp.WRONG
     if end < 0:
@@ -151,7 +154,9 @@ def serve(worker, row, now):
         if size == playout.NOTHING:
             playout.leave_out(call)
             continue
+        capture.write_sent(worker, row, size, False, target["sockaddr"], capture.CLEAR, now)
         size = srtp.protect(worker, row, size)
+        capture.write_sent(worker, row, size, False, target["sockaddr"], capture.WIRE, now)
         if size < 0 or sockets.send(call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
             worker.totals[0, SEND_FAILURES] += 1
         playout.account(worker, row, now)

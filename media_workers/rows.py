@@ -14,7 +14,7 @@ from control_plane import opus_library
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import codecs, dtmf_tone, libopus, quality, rtcp, source, srtp, tape, telephone_event, voice_activity
+from media_workers import capture, codecs, dtmf_tone, libopus, quality, rtcp, source, srtp, tape, telephone_event, voice_activity
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.codecs import opus
 from media_workers.dtmf_tone import TONES
@@ -84,7 +84,7 @@ class Rows:
         rx["ssrc"] = rx["other_ssrc"] = -1
         tx["ssrc"], tx["seq"] = secrets.randbits(32), secrets.randbits(15)  # RFC 3550 5.1: random; seq low, so that it wraps late
         tx["timestamp"], tx["noise"], tx["marker"], tx["cursor"] = secrets.randbits(32), row, 1, -1
-        call["sample_rate_hz"] = FORMATS[media.format].sample_rate_hz
+        call["sample_rate_hz"], call["captures"] = FORMATS[media.format].sample_rate_hz, 0
         self._prepare_reports(call["rtcp"], now_ns)
         self._describe(row, media, now_ns)
         tx["next_tx_ns"] = self._on_grid(row, now_ns)
@@ -129,6 +129,13 @@ class Rows:
         row = self.find(call_id)
         if row is not None:
             tape.turn(self.worker, row, TAPES[state])
+        return row is not None
+
+    def capture(self, call_id: str, is_encrypted: bool, now_ns: int) -> bool:
+        """For the next ten seconds. False: there is no such call."""
+        row = self.find(call_id)
+        if row is not None:
+            capture.start(self.worker, row, capture.WIRE if is_encrypted else capture.CLEAR, now_ns)
         return row is not None
 
     def close(self, call_id: str, now_ns: int) -> dict[str, int] | None:

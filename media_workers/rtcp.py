@@ -7,7 +7,7 @@ and it never moves the audio. Every packet passes `srtp.protect_rtcp` or `srtp.u
 
 import numpy as np
 
-from media_workers import quality, sockets, source, srtp
+from media_workers import capture, quality, sockets, source, srtp
 from media_workers.rtp import MAX_PACKET_BYTES, VERSION_BITS, read_u16, read_u32, write_u16, write_u32
 from shm import ring
 from shm.counters import CALL_COLUMN, WORKER
@@ -86,6 +86,7 @@ def take(worker, row, size, is_on_rtp_port, now_ns):
     size = srtp.unprotect_rtcp(worker, row, size)
     if size < 0:
         return
+    capture.write_received(worker, row, size, not is_on_rtp_port, capture.CLEAR, now_ns)
     if not parse(own["packet"], size, call["tx"]["ssrc"], own["heard"]):
         worker.totals[0, MALFORMED] += 1
         counters[CALL_MALFORMED] += 1
@@ -182,7 +183,7 @@ def report(worker, row, now_ns):
         return
     measure_quality(worker, row, now_ns)
     if call["source"]["sockaddr_bytes"] != 0:
-        _send(worker, row, build(worker, row, False, now_ns, sockets.realtime_ns(worker.own[0]["clock"])))
+        _send(worker, row, build(worker, row, False, now_ns, sockets.realtime_ns(worker.own[0]["clock"])), now_ns)
 
 
 @njit
@@ -204,7 +205,7 @@ def say_bye(worker, row, now_ns):
     call, counters = worker.calls[row], worker.shown[row]["counters"]
     if call["rtcp"]["next_ns"] == NEVER or call["source"]["sockaddr_bytes"] == 0 or counters[SENT] + counters[RTP_SENT] == 0:
         return
-    _send(worker, row, build(worker, row, True, now_ns, sockets.realtime_ns(worker.own[0]["clock"])))
+    _send(worker, row, build(worker, row, True, now_ns, sockets.realtime_ns(worker.own[0]["clock"])), now_ns)
 
 
 @njit
@@ -292,24 +293,28 @@ def _write_block(packet, at, call, now_ns):
 
 
 @njit
-def _send(worker, row, size):
+def _send(worker, row, size, now_ns):
     """To where the audio goes: its own port there, the one that the far end's RTCP comes from, or the one that was signalled."""
     own, call = worker.own[0], worker.calls[row]
+    rtcp, target = call["rtcp"], call["source"]
+    is_muxed = rtcp["is_muxed"] != 0
+    fd, sockaddr, sockaddr_bytes = call["rtp_fd"], target["sockaddr"], target["sockaddr_bytes"]
+    if not is_muxed:
+        fd = call["rtcp_fd"]
+        if rtcp["sockaddr_bytes"] != 0 and source.is_host_of_call(target, rtcp["shown"]):
+            sockaddr, sockaddr_bytes = rtcp["sockaddr"], rtcp["sockaddr_bytes"]
+        else:
+            sockaddr = own["sockaddr"]
+            for i in range(sockaddr_bytes):
+                sockaddr[i] = target["sockaddr"][i]
+            is_signalled = target["locked"][0] == 0 or source.is_same(target["locked"], target["signalled"])
+            write_u16(sockaddr, 2, rtcp["port"] if is_signalled else read_u16(target["sockaddr"], 2) + 1)
+    capture.write_sent(worker, row, size, not is_muxed, sockaddr, capture.CLEAR, now_ns)
     size = srtp.protect_rtcp(worker, row, own["packet"], size)
+    capture.write_sent(worker, row, size, not is_muxed, sockaddr, capture.WIRE, now_ns)
     if size < 0:
         return
-    rtcp, target = call["rtcp"], call["source"]
-    if rtcp["is_muxed"] != 0:
-        sent = sockets.send(call["rtp_fd"], own["packet"], size, target["sockaddr"], target["sockaddr_bytes"])
-    elif rtcp["sockaddr_bytes"] != 0 and source.is_host_of_call(target, rtcp["shown"]):
-        sent = sockets.send(call["rtcp_fd"], own["packet"], size, rtcp["sockaddr"], rtcp["sockaddr_bytes"])
-    else:
-        for i in range(target["sockaddr_bytes"]):
-            own["sockaddr"][i] = target["sockaddr"][i]
-        is_signalled = target["locked"][0] == 0 or source.is_same(target["locked"], target["signalled"])
-        write_u16(own["sockaddr"], 2, rtcp["port"] if is_signalled else read_u16(target["sockaddr"], 2) + 1)
-        sent = sockets.send(call["rtcp_fd"], own["packet"], size, own["sockaddr"], target["sockaddr_bytes"])
-    if sent < 0:
+    if sockets.send(fd, own["packet"], size, sockaddr, sockaddr_bytes) < 0:
         worker.totals[0, SEND_FAILURES] += 1
     else:
         worker.shown[row]["counters"][SENT] += 1

@@ -17,6 +17,7 @@ from control_plane.config import Config
 from control_plane.errors import BellframeError
 from control_plane.messages import (
     Alive,
+    CaptureMedia,
     CloseMedia,
     FrontStarted,
     MediaClosed,
@@ -31,7 +32,7 @@ from control_plane.messages import (
     TakeKey,
     UpdateMedia,
 )
-from media_workers import duty_cycle, sockets, srtp
+from media_workers import capture, duty_cycle, sockets, srtp
 from media_workers.call_table import Worker as Views
 from media_workers.load import LoadMeter
 from media_workers.rows import Rows
@@ -136,13 +137,17 @@ class MediaWorker:
             case RecordMedia(call_id=call_id, state=state):
                 self.rows.record(call_id, state)
                 return MediaRecorded(call_id, state)
+            case CaptureMedia(call_id=call_id, is_encrypted=is_encrypted):
+                self.rows.capture(call_id, is_encrypted, now_ns)
             case CloseMedia(call_id=call_id):
                 return MediaClosed(call_id, self.rows.close(call_id, now_ns) or {})
         return None
 
     def _keep_house(self, now_ns: int) -> None:
         self.rows.release_quiet(now_ns)
-        srtp.adopt_strangers(self.views, slice(self.rows.first, self.rows.first + self.rows.count))
+        mine = slice(self.rows.first, self.rows.first + self.rows.count)
+        srtp.adopt_strangers(self.views, mine)
+        capture.end_unwanted(self.views, mine, now_ns)
         media = self.config.media
         at_start, running = int(media.silent_seconds_at_start * SECOND_NS), int(media.silent_seconds * SECOND_NS)
         for call_id, silent_ms in self.rows.silent(now_ns, at_start, running, int(media.hold_seconds * SECOND_NS)):

@@ -10,6 +10,7 @@ The segment `rings`, for C calls (a call is a row, the same in every array):
     to_ai_pcm  C x 122880 int16: frame n lies at (n mod 128) x samples of a frame
     from_ai_pcm C x 61440 int16: the same, mod 64
     tape       C x 122880 int16: what goes out on the wire, while the call is recorded: sample s lies at s mod (128 x samples of a frame)
+    capture    C x 256   CAPTURED: packets of both ways, while somebody captures the call
 
 A frame is 20 ms at the codec's own rate: 160 samples at 8 kHz, 960 at 48 kHz. So the rings keep 2.56 s of what
 the caller said and take 1.28 s of speech ahead, at any rate. Room is laid out for 48 kHz; what a call at 8 kHz
@@ -28,6 +29,7 @@ words of a call, in cache lines by writer:
     line 4  bridge           TURN PAUSED DUCK_DB
     line 5  bridge           TO_AI_READ, kept here so that the bridge's successor goes on where it was
     line 6  worker           TAPE TAPE_WRITE REEL REEL_AT REEL_NS
+    line 7  worker           CAPTURE_WRITE
 
 GENERATION is unique for each use of a row and 0 while the row is free: a bridge that is late with words for
 the call before is recognised, because every SPEECH carries the generation that it is meant for.
@@ -41,6 +43,8 @@ absolute grid that packets go out on: while it runs, a second of the clock is a 
 Nothing is put on it while it is paused, so it goes on as another reel: sample REEL_AT is the first of reel REEL, and goes out at
 REEL_NS (CLOCK_MONOTONIC). REEL is 0 while the two are being changed, and before the first.
 Its readers have cursors of their own. What lies less than MAX_PACKET_MS beyond TAPE_WRITE may be under way.
+
+CAPTURE_WRITE counts the packets that were captured, slot = cursor & 255; readers have cursors of their own there, too.
 """
 
 import mmap
@@ -62,13 +66,16 @@ MAX_DUCK_DB = 60
 TO_AI_READ = 40
 TAPE, TAPE_WRITE, REEL, REEL_AT, REEL_NS = range(48, 53)
 TAPE_OFF, TAPE_RUNNING, TAPE_PAUSED = range(3)
+CAPTURE_WRITE = 56
 
 FRAME_MS = 20
 MAX_FRAME_SAMPLES = 960  # 20 ms at 48 kHz
 TO_AI_SLOTS, FROM_AI_SLOTS = 128, 64
 TAPE_FRAMES, MAX_PACKET_MS = 128, 60
+CAPTURE_SLOTS = 256  # 2.5 s of a call with packets of 20 ms both ways
 TO_AI_ARENA, FROM_AI_ARENA = TO_AI_SLOTS * MAX_FRAME_SAMPLES, FROM_AI_SLOTS * MAX_FRAME_SAMPLES
 TAPE_ARENA = TAPE_FRAMES * MAX_FRAME_SAMPLES
+MAX_CAPTURED_BYTES = 1500
 
 PLAYED_SAMPLES_BITS = 40
 PLAYED_SAMPLES_MASK = (1 << PLAYED_SAMPLES_BITS) - 1
@@ -106,6 +113,19 @@ SPEECH = np.dtype(
         ("key", "i4"),  # ASCII code of the key that this frame is a part of, KEY_GAP after one; 0: speech
     ]
 )
+CAPTURED = np.dtype(
+    [
+        ("at_ns", "i8"),  # CLOCK_MONOTONIC when it was read, or written
+        ("remote", "i8", 3),  # whom it came from or goes to: family << 16 | port, then the address
+        ("size", "i4"),
+        ("local_port", "u2"),
+        ("flags", "u1"),
+        ("octets", "u1", MAX_CAPTURED_BYTES),
+    ],
+    align=True,
+)
+IS_SENT, IS_PROTECTED = 1, 2
+"""Flags of CAPTURED. IS_PROTECTED: as it is on the wire; else as it is without SRTP."""
 KEY_GAP = 0x20
 """Silence behind a key: its end may be sent in place of it. Speech waits until the end was sent."""
 assert FRAME.itemsize == 64 and SPEECH.itemsize == 32
@@ -121,6 +141,7 @@ class Rings(NamedTuple):
     to_ai_pcm: npt.NDArray[np.int16]  # (calls, 122880)
     from_ai_pcm: npt.NDArray[np.int16]  # (calls, 61440)
     tape: npt.NDArray[np.int16]  # (calls, 122880)
+    capture: npt.NDArray[np.void]  # (calls, 256) CAPTURED
 
 
 HEADER_BYTES = 64
@@ -129,7 +150,7 @@ MAX_BRIDGES, BELL_WORDS = 64, 8
 
 def rings_bytes(calls: int) -> int:
     """Size of the segment. Pages that no call has touched cost nothing."""
-    per_call = WORDS * 8 + TO_AI_SLOTS * FRAME.itemsize + FROM_AI_SLOTS * SPEECH.itemsize
+    per_call = WORDS * 8 + TO_AI_SLOTS * FRAME.itemsize + FROM_AI_SLOTS * SPEECH.itemsize + CAPTURE_SLOTS * CAPTURED.itemsize
     return HEADER_BYTES + MAX_BRIDGES * BELL_WORDS * 8 + calls * (per_call + 2 * TO_AI_ARENA + 2 * FROM_AI_ARENA + 2 * TAPE_ARENA)
 
 
@@ -157,6 +178,7 @@ def rings_views(memory: "memoryview | bytearray | mmap.mmap") -> Rings:
         (np.dtype("i2"), calls, TO_AI_ARENA),
         (np.dtype("i2"), calls, FROM_AI_ARENA),
         (np.dtype("i2"), calls, TAPE_ARENA),
+        (CAPTURED, calls, CAPTURE_SLOTS),
     ):
         views.append(np.frombuffer(memory, dtype, rows * columns, offset).reshape(rows, columns))
         offset += views[-1].nbytes

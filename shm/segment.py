@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 1, 2, 4  # linux/fcntl.h
-MADV_POPULATE_WRITE = 23  # linux/mman.h
+MADV_REMOVE, MADV_POPULATE_WRITE = 9, 23  # linux/mman.h
 MAX_FDS = 16
 MAX_MESSAGE_BYTES = 4096
 _libc = ctypes.CDLL(None)
@@ -47,6 +47,13 @@ def populate(part: npt.NDArray[Any]) -> None:
     """
     start = part.ctypes.data & -mmap.PAGESIZE
     _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(part.ctypes.data + part.nbytes - start), MADV_POPULATE_WRITE)
+
+
+def give_back(part: npt.NDArray[Any]) -> None:
+    """Free the pages that lie within this part of a segment, for every process; they read as zeros afterwards. Best effort."""
+    start, end = -(-part.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE, (part.ctypes.data + part.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_REMOVE)
 
 
 def send(connection: socket.socket, message: bytes, fds: list[int]) -> None:

@@ -5,13 +5,16 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from control_plane.dtmf import why_not_keys
-from control_plane.listen_config import places
+from control_plane.listen_config import media_host, places
 from control_plane.messages import (
     AdviceOffered,
     AnswerCall,
     CallChanged,
     CallFacts,
     Calls,
+    CaptureCall,
+    CaptureMedia,
+    Capturing,
     Done,
     Drain,
     EndedCalls,
@@ -98,6 +101,8 @@ class Operators:
             case RecordCall():
                 answer = self._record(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
+            case CaptureCall():
+                return self._capture(message)
             case HoldCall() | Transfer():
                 return front.orders.receive(identity, message, now_ns)
             case Originate(call_id=call_id):
@@ -177,6 +182,17 @@ class Operators:
         call.record(order.state, now_ns)
         self.front.user_agent.deadlines.schedule(call)
         return Done()
+
+    def _capture(self, order: CaptureCall) -> Message:
+        front = self.front
+        call = front.calls.get(order.call_id)
+        if call is None:
+            return no_call(order.call_id)
+        if call.opened is None:
+            return Failed(f"call {order.call_id} is {call.state.name.lower()}: it has no media yet that could be captured", 503)
+        front.tell_worker(call.worker, CaptureMedia(call.call_id, order.is_encrypted))
+        keys = call.media.srtp if order.is_encrypted else None
+        return Capturing(call.call_id, call.opened.row, call.opened.generation, media_host(front.config.sip), keys)
 
     def show(self, message: Message, call_id: str) -> None:
         for identity, watch in self.watchers.items():

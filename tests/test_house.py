@@ -21,7 +21,7 @@ ALLOWED = {
     "shm": set[str](),
     "control_plane": set[str](),
 }
-SHM_FOR_COMMANDS = {"shm", "shm.handover", "shm.counters"}
+SHM_FOR_COMMANDS = {"shm", "shm.handover", "shm.counters", "shm.capture", "shm.layout"}
 HEAVY = {"numba", "llvmlite", "aiortc", "matplotlib"}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 COMMAND_SOURCES = [path for path in SOURCES if path.is_relative_to(ROOT / "control_plane" / "commands")]

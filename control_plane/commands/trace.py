@@ -8,6 +8,7 @@
 
 import argparse
 import pathlib
+import re
 import sys
 import time
 from typing import IO
@@ -18,6 +19,7 @@ from control_plane.ladder import Ladder
 from control_plane.logs import clean
 from control_plane.messages import CallChanged, Failed, GetTrace, SipTraced, Traced, Watch
 
+COVERED_KEY = re.compile(r"(?<=inline:)\*+")
 WATCH_S = 5.0
 """How often the front is told that we watch: it may be another one by now."""
 
@@ -132,7 +134,11 @@ def open_capture(name: str) -> IO[bytes]:
     return file
 
 
-def as_packet(message: SipTraced) -> bytes:
+def as_packet(message: SipTraced, is_protected: bool = True) -> bytes:
+    """Lengths stay as they were. Not `is_protected`: the capture has the audio without SRTP, so Wireshark must not look for it."""
+    text = COVERED_KEY.sub(lambda key: "A" * len(key[0]), message.text)  # Wireshark takes stars for a malformed key
+    if not is_protected:
+        text = text.replace("a=crypto:", "a=hidden:")
     here, there = pcap.parse_endpoint(message.local), pcap.parse_endpoint(message.remote)
     source, destination = (here, there) if message.is_sent else (there, here)
-    return pcap.packet(message.at, source, destination, message.text.encode("utf-8", "replace"))
+    return pcap.packet(message.at, source, destination, text.encode("utf-8", "replace"))

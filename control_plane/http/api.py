@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, events, health, metrics, page, twilio
+from control_plane.http import calls, capture, events, health, metrics, page, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts, Traced
@@ -38,6 +38,7 @@ OPERATIONS = (
     Operation("GET",    ONE,               calls.show,        200,    None,                CallFacts),
     Operation("DELETE", ONE,               calls.hang_up,     204),
     Operation("GET",    ONE + "/trace",    calls.trace,       200,    None,                Traced),
+    Operation("GET",    ONE + "/capture",  capture.stream,    200,    media_type="application/vnd.tcpdump.pcap"),
     Operation("POST",   ONE + "/transfer", calls.transfer,    202,    calls.TransferOrder, CallFacts),
     Operation("POST",   ONE + "/hold",     calls.hold,        202,    None,                CallFacts),
     Operation("POST",   ONE + "/resume",   calls.resume,      202,    None,                CallFacts),

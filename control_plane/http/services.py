@@ -24,6 +24,8 @@ class Services:
         """Requests, by method and status."""
         self.streams = 0
         """How many read /v1/events."""
+        self.captures = 0
+        """How many read a call's packets."""
         self.recorder: Recorder | None = None
 
     @web.middleware
