@@ -116,7 +116,7 @@ def _taken(config: Config, name: str, route: Route, so_far: Answer, trunk: Trunk
         tenant=so_far.tenant or route.tenant,
         agent=route.agent,
         arguments=route.arguments,
-        formats=(trunk.formats if trunk else ()) or config.media.formats,
+        formats=route.formats or (trunk.formats if trunk else ()) or config.media.formats,
         srtp=(trunk.srtp if trunk else "") or config.media.srtp,
         limits=tuple(_limits(config, route, trunk)),
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from control_plane.errors import ConfigurationError
+from control_plane.formats import check_names
 from control_plane.hours import Hours
 from control_plane.messages import Decision
 from control_plane.trunk_config import Trunk
@@ -47,6 +48,9 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_minutes: int = 0
     """A call that lasts longer is ended. 0: no limit."""
     arguments: dict[str, str] = {}
+    formats: tuple[str, ...] = ()
+    """Audio formats of these calls, the preferred one first, and no others. Empty: the trunk's `formats`, or media.formats. A bot
+    whose wire is PCMU gets the octets of the line as they came with formats = ["PCMU"]."""
     record: bool = False
     """Record these calls from their answer on. Whether callers must be told, or asked, is the law's where they are."""
 
@@ -62,6 +66,7 @@ def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...]) -> None:
         where = f"routes[{position}]"
         _check_target(route, where)
         _check_conditions(route, where, trunks)
+        check_names(route.formats, f"{where}.formats")
         _check_webhook(route, where)
         _check_numbers(route, where)
 

@@ -78,6 +78,7 @@ class Arrivals:
             return
         try:
             negotiation = session.negotiation
+            negotiation.formats = route.formats or negotiation.formats
             media = negotiation.preview(session.offer) if session.offer else negotiation.without_offer()
         except BellframeError as failure:
             headers = (("Warning", warning(failure, session.local_host)),)

@@ -71,6 +71,8 @@ class SavedMedia(msgspec.Struct, frozen=True):
     agreed: MediaDescription
     wish: Literal["sendrecv", "sendonly", "recvonly", "inactive"]
     srtp: str
+    formats: tuple[str, ...] = ()
+    """Of the call's route, or its trunk's."""
 
 
 class Saved(msgspec.Struct, frozen=True, tag=True):
@@ -182,7 +184,7 @@ def save(call: Call) -> Saved | None:
         timer=SavedTimer(timer.state.name, timer.interval_s, timer.minimum_s, timer.refresh_ns, timer.end_ns),
         media=SavedMedia(
             negotiation.port, negotiation.session_id, negotiation.local.encode() if negotiation.local else b"", agreed,
-            negotiation.wish, negotiation.srtp,
+            negotiation.wish, negotiation.srtp, negotiation.formats,
         ),
         invite=session.invite.encode(),
         unacknowledged={cseq: waiting.octets for cseq, waiting in session.unacknowledged.items()},
@@ -216,6 +218,7 @@ def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
     session.negotiation = agent.new_negotiation(saved.local_host, saved.peer.host, saved.trunk)
     negotiation, media = session.negotiation, saved.media
     negotiation.port, negotiation.session_id, negotiation.wish, negotiation.srtp = media.port, media.session_id, media.wish, media.srtp
+    negotiation.formats = media.formats or negotiation.formats
     negotiation.local, negotiation.agreed = parse_sdp(media.said) if media.said else None, media.agreed
     if media.agreed.srtp:
         negotiation.keys.agree(media.agreed.srtp)

@@ -23,6 +23,7 @@ from ai_bridge.models import MODELS
 from ai_bridge.resample import Resampler
 from ai_bridge.speech import SpeechStream
 from ai_bridge.wires import OVER_TCP, WIRES
+from ai_bridge.wires.encoding import LINE, as_the_line
 from ai_bridge.wires.options import Options
 from ai_bridge.wires.socket import Broken, Connection, Socket, Unreachable, without_secrets
 from ai_bridge.wires.tcp_socket import TcpSocket
@@ -70,7 +71,8 @@ class Bot(Agent):
     """What the far end of the connection is called in logs."""
 
     def on_start(self, call: Call) -> None:
-        self._options, parameters = arguments.read(Options, call.arguments)
+        options, parameters = arguments.read(Options, call.arguments)
+        self._options = as_the_line(options, call.start.format, call.line_rate_hz) if options.encoding.lower() == LINE else options
         if call.resumed:
             parameters = {**parameters, "resumed": "true"}
         parameters = {**call.headers, **parameters}

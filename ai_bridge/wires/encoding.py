@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from ai_bridge.frame import Pcm
@@ -42,6 +43,15 @@ PCMA = Encoding(
 )
 L16 = Encoding(lambda pcm: pcm.astype("<i2", copy=False).tobytes(), decode_l16)
 L16_BIG_ENDIAN = Encoding(lambda pcm: pcm.astype(">i2").tobytes(), decode_l16_big_endian)
+
+
+LINE = "line"
+
+
+def as_the_line(options: Options, line_format: str, line_rate_hz: int) -> Options:
+    """The same, for what the line has (a name of control_plane/formats.py, and its rate): nothing is coded anew or resampled."""
+    encoding = line_format if line_format in ("PCMU", "PCMA") else "L16"
+    return msgspec.structs.replace(options, encoding=encoding, sample_rate_hz=line_rate_hz)
 
 
 def choose(options: Options, offered: Sequence[tuple[str, int]]) -> tuple[str, int]:

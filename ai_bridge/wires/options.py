@@ -43,7 +43,8 @@ class Options(Arguments, frozen=True):
     account: str = ""
     """What the bot is told as the account, where its wire has one."""
     encoding: str = ""
-    """Of the audio that the bot gets, where its wire has several. Empty: the wire's usual one."""
+    """Of the audio that the bot gets, where its wire has several. Empty: the wire's usual one. "line": as the far end sends it, at its rate
+    (G.722 and Opus as L16); a wire that has no such encoding refuses the call."""
     sample_rate_hz: int = 0
     """The same for its rate."""
     channels: str = ""

@@ -172,3 +172,24 @@ def test_the_limit_begins_with_the_answer(network: Network) -> None:
     phone.request("ACK")
     (call,) = machine.front.calls.values()
     assert call.end_ns == call.answered_ns + 60 * SECOND
+
+
+def test_a_route_has_formats_of_its_own_also_under_the_next_front(network: Network) -> None:
+    trunks = (Trunk("carrier", allow=(CALLER,), formats=("PCMU", "PCMA")),)
+    machine = machine_with(network, Route(agent="echo", to="100", formats=("PCMA",)), Route(agent="echo"), trunks=trunks)
+    phone = Phone(network)
+    phone.call()
+    (call,) = machine.front.calls.values()
+    assert call.media.format == "PCMA" and call.session.negotiation.formats == ("PCMA",)
+    machine.kill_front()
+    machine.start_front()
+    network.run(4)
+    assert machine.front.calls[call.call_id].session.negotiation.formats == ("PCMA",)
+
+
+def test_a_route_whose_formats_nobody_offers_refuses_with_both_lists(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    machine_with(network, Route(agent="echo", formats=("G722",)))
+    phone = Phone(network)
+    with caplog.at_level(logging.WARNING):
+        phone.invite()
+    assert phone.statuses() == [100, 488] and "we have G722" in caplog.text
