@@ -7,13 +7,14 @@ from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
 from ai_bridge.models import MODELS
 from ai_bridge.wires.bot import bot_at
+from ai_bridge.wires.door_bot import DOORS, door_bot
 from control_plane.errors import ConfigurationError
 
 AgentClass = type[Agent] | type[BatchAgent]
 
 
 def load(reference: str) -> AgentClass:
-    """The class that "echo", "MODULE:CLASS", or an address such as "twilio+wss://bot.example/media" stands for.
+    """The class that "echo", "MODULE:CLASS", "door:NAME", or an address such as "twilio+wss://bot.example/media" stands for.
 
     Raises ConfigurationError saying what was looked for, where, and what to change; the cause is chained if the
     module itself raised.
@@ -24,12 +25,14 @@ def load(reference: str) -> AgentClass:
         from ai_bridge.models.agent import model_at  # brings an HTTP client, which nothing else here wants
 
         return model_at(reference)
+    if reference.partition(":")[0] in DOORS:
+        return door_bot(reference)
     path = BUILT_IN.get(reference, reference)
     module_name, colon, class_name = path.partition(":")
     if not colon or not module_name or not class_name:
         raise ConfigurationError(
             f'agent "{reference}": there is no such built-in agent ({", ".join(BUILT_IN)}). '
-            'Your own is named MODULE:CLASS, for example "my_agent:MyAgent", a bot elsewhere WIRE+wss://HOST/PATH'
+            'Your own is named MODULE:CLASS, for example "my_agent:MyAgent", a bot elsewhere WIRE+wss://HOST/PATH, or door:NAME'
         )
     try:
         module = importlib.import_module(module_name)

@@ -23,10 +23,12 @@ from ai_bridge import loader, models
 from ai_bridge.bridge import Bridge
 from ai_bridge.parent import SIGN_S, Parent
 from ai_bridge.warm_up import warm_up
+from ai_bridge.wires import door as doors
+from ai_bridge.wires.door_server import open_door
 from control_plane import config, logs
 from control_plane.channel import Channel
 from control_plane.credentials import Credentials
-from control_plane.errors import BellframeError, Exhausted
+from control_plane.errors import BellframeError, ConfigurationError, Exhausted
 from shm import handover
 from shm.jit import compile_apart
 from shm.layout import Rings
@@ -73,12 +75,18 @@ def load_routes(settings: config.Config) -> bool:
     return not references or bad < len(references)
 
 
-async def serve(rings: Rings, bell_fd: int, channel: Channel, index: int, give_sign: Callable[[], None]) -> None:
-    """Until SIGTERM or SIGINT."""
+async def serve(
+    rings: Rings, bell_fd: int, channel: Channel, index: int, settings: config.Bridge, give_sign: Callable[[], None]
+) -> None:
+    """Until SIGTERM or SIGINT. Raises ConfigurationError."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    entrance = None
+    if settings.door:
+        doors.door = doors.Door()
+        entrance = await open_door(doors.door, settings, index)
     bridge = Bridge(rings, bell_fd, channel, index)
     bridge.start()
     log.info("bridge %d is ready", index)
@@ -86,6 +94,8 @@ async def serve(rings: Rings, bell_fd: int, channel: Channel, index: int, give_s
         give_sign()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), SIGN_S)
+    if entrance is not None:
+        entrance.close()
     await bridge.stop()
 
 
@@ -113,7 +123,11 @@ def live(settings: config.Config, index: int, give_sign: Callable[[], None]) -> 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     channel = Channel(context, settings.runtime_path(), f"bridge-{index}")
     runner = asyncio.Runner(loop_factory=event_loop())
-    runner.run(serve(rings, bell_fd, channel, index, give_sign))
+    try:
+        runner.run(serve(rings, bell_fd, channel, index, settings.bridge, give_sign))
+    except ConfigurationError as failure:
+        log.error("%s", failure)
+        return 1
     return 0
 
 

@@ -11,6 +11,7 @@ import tomllib
 import msgspec
 
 from control_plane import credentials
+from control_plane.door_config import check_door
 from control_plane.errors import ConfigurationError
 from control_plane.formats import check_names
 from control_plane.http_config import Http, Records, check_http
@@ -120,6 +121,16 @@ class Bridge(Section):
     """Agent processes. Calls are spread over them; an agent that blocks holds up those of its own process only."""
     modules: str = ""
     """A folder put first on Python's path, where your agents are. Empty: the folder you start from."""
+    door: str = ""
+    """Where bots dial us and wait for calls, ADDRESS:PORT (docs/wires.md). Of several processes each has the next port. Empty: off."""
+    door_tokens: tuple[Secret, ...] = ()
+    """A bot shows one of these (Authorization: Bearer ...), and then gets calls: it hears and speaks to your callers."""
+    door_token_file: str = ""
+    """More tokens, one a line. A name without a slash is that of a systemd credential (LoadCredential=)."""
+    door_certificate: str = ""
+    """For TLS, PEM: the certificate with those between it and the authority. Only a door on loopback may be without."""
+    door_key: str = ""
+    """Its private key, PEM. Empty: it is in the same file."""
 
 
 class RecordingSection(Section):
@@ -243,6 +254,7 @@ def check(config: Config) -> Config:
     if any(route.webhook for route in config.routes) and not (config.http.webhook_secret or config.http.webhook_secret_file):
         raise ConfigurationError("routes.webhook: name http.webhook_secret too, or the receiver cannot know that it was us")
     check_recording(config)
+    check_door(config.bridge, [route.agent for route in config.routes])
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_names(config.media.formats, "media.formats")
     if not config.media.formats:

@@ -6,8 +6,7 @@ import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.secret import Secret
-
-MIN_TOKEN, MAX_TOKEN = 16, 256
+from control_plane.tokens import check_token
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +48,3 @@ def check_http(http: Http, host: str) -> None:
             raise ConfigurationError("http.webhook: it is not a URL that begins with https://")
         if not (http.webhook_secret or http.webhook_secret_file):
             raise ConfigurationError("http.webhook: name http.webhook_secret too, or the receiver cannot know that it was us")
-
-
-def check_token(token: str, where: str) -> None:
-    """Raises ConfigurationError, without the token in it."""
-    if not MIN_TOKEN <= len(token) <= MAX_TOKEN or not all("!" <= c <= "~" for c in token):
-        remedy = f"{MIN_TOKEN} to {MAX_TOKEN} printable ASCII characters, such as `openssl rand -hex 24` makes"
-        raise ConfigurationError(f"{where}: a token is too short, or has a character that no header carries; it needs {remedy}")

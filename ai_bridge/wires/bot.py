@@ -130,18 +130,8 @@ class Bot(Agent):
 
     async def _converse(self) -> None:
         """One connection, from dialling to its end."""
-        self._wire = wire = self._new_wire()
-        given = self._options
-        kind = TcpSocket if self.url.startswith("tcp:") else Socket
-        bot: Connection = await kind.dial(
-            self,
-            await self._address(),
-            {**given.headers(), **wire.headers()},
-            wire.subprotocol,
-            given.connect_seconds,
-            given.silent_seconds,
-            given.ca_file,
-        )
+        self._wire = self._new_wire()
+        bot = await self._dial()
         try:
             await bot.closed()
         except BaseException:
@@ -152,6 +142,20 @@ class Bot(Agent):
             if not self.call.has_ended:  # else on_end says goodbye
                 self._socket = None
                 self._may_send.clear()
+
+    async def _dial(self) -> Connection:
+        """Raises Unreachable."""
+        given, wire = self._options, self._wire
+        kind = TcpSocket if self.url.startswith("tcp:") else Socket
+        return await kind.dial(
+            self,
+            await self._address(),
+            {**given.headers(), **wire.headers()},
+            wire.subprotocol,
+            given.connect_seconds,
+            given.silent_seconds,
+            given.ca_file,
+        )
 
     def connected(self, socket: Connection) -> None:
         """It may speak from now on: before whoever dialled gets his turn."""

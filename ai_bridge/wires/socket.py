@@ -145,6 +145,11 @@ class Socket(WSListener):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._receiver.connected(self)
 
+    def give_to(self, receiver: Receiver) -> None:
+        """Somebody else gets what comes from now on."""
+        self._receiver = receiver
+        receiver.connected(self)
+
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind is WSMsgType.CLOSE:

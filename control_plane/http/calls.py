@@ -111,7 +111,7 @@ async def create(request: web.Request) -> web.Response:
     if order.webhook:
         services.webhooks.check_url(order.webhook)
     key = request.headers.get("Idempotency-Key")
-    bearer = services.access.bearer(request.headers.get("Authorization", "")) or b""
+    bearer = services.access.tokens.bearer(request.headers.get("Authorization", "")) or b""
     call_id = f"out-{secrets.token_hex(16)}" if key is None else call_id_of(key, bearer)
     headers = {"Location": f"/v1/calls/{call_id}"}
     known = services.answers.find(call_id, asked) if key else b""

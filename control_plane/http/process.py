@@ -16,7 +16,7 @@ from control_plane import config as configuration
 from control_plane import logs, notify, runtime
 from control_plane.config import Config
 from control_plane.errors import BellframeError, ConfigurationError
-from control_plane.http.access import Access, load_tokens, read_secret
+from control_plane.http.access import Access
 from control_plane.http.advice import Adviser
 from control_plane.http.api import make_app
 from control_plane.http.feed import Feed
@@ -26,6 +26,7 @@ from control_plane.http.recorder import Recorder
 from control_plane.http.services import Services
 from control_plane.http.webhooks import Webhooks
 from control_plane.http_config import Http
+from control_plane.tokens import load_tokens, read_secret
 
 log = logging.getLogger("http")
 BACKLOG, KEEPALIVE_S, SHUTDOWN_S = 128, 30.0, 1.0
@@ -35,7 +36,8 @@ def make_services(config: Config, link: Link) -> Services:
     """Raises ConfigurationError."""
     http = config.http
     webhooks = Webhooks(http.webhook, read_signing_secret(http))
-    return Services(config, link, Access(load_tokens(http)), webhooks, Media(config.runtime_path()))
+    access = Access(load_tokens(http.tokens, http.token_file, "http.token_file"))
+    return Services(config, link, access, webhooks, Media(config.runtime_path()))
 
 
 def read_signing_secret(http: Http) -> str:

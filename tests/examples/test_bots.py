@@ -13,8 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from ai_bridge.wires import conformance
+from ai_bridge.wires import door as doors
 from ai_bridge.wires.conformance import Asked
+from ai_bridge.wires.door_server import DoorServer
 from control_plane.messages import HangUp
+from control_plane.tokens import Tokens
 from shm.layout import SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import stage
@@ -80,3 +83,39 @@ def test_it_passes_the_test_that_is_there_for_all_bots(capsys):
         assert conformance.main([url, "--secret", "s3cret"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith("pass")] == [f"not seen  {Asked.FULL.value}"]
+
+
+@contextlib.contextmanager
+def dialling(url: str, token: str) -> Iterator[None]:
+    command, environment = [sys.executable, BOTS / "at_the_door.py", url], {**os.environ, "DOOR_TOKEN": token}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as bot:
+        try:
+            yield
+        finally:
+            bot.terminate()
+
+
+def test_a_bot_waits_at_the_door_and_takes_one_call_after_the_other(tmp_path, monkeypatch):
+    token = "a-token-of-the-tests-1"
+
+    async def scenario() -> None:
+        door = doors.Door()
+        monkeypatch.setattr(doors, "door", door)
+        server = DoorServer(door, Tokens((token,)))
+        await server.open("127.0.0.1", 0, None)
+        async with stage(tmp_path) as (scene, bridge):
+            with dialling(f"ws://127.0.0.1:{server.port}/desk", token):
+                await scene.until(lambda: len(door.waiting) == 2)
+                for call_id in "ab":
+                    line = await scene.call("door:desk", call_id, rate_hz=16_000)
+                    await scene.until(lambda: len(door.waiting) == 1)
+                    line.caller_says(tone(320))
+                    scene.ring()
+                    await scene.until(line.is_waiting)
+                    line.tick()
+                    assert np.array_equal(line.heard(), tone(320))
+                    scene.stop(call_id)
+                    await scene.until(lambda: len(door.waiting) == 2 and not bridge._stopped)
+            server.close()
+
+    asyncio.run(scenario())

@@ -93,7 +93,7 @@ class Server(Reachable):
         prefix: tuple[str, ...] = (), **sections: Any,
     ) -> None:
         """`more_listen`: beside the place that `sip_port` names. `prefix`: a command that becomes the server's.
-        `sections`: more of the configuration, such as http={"listen": ...}; of sip and media, what a test needs besides."""
+        `sections`: more of the configuration, such as http={"listen": ...}; of sip, media and bridge, what a test needs besides."""
         self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="bf-"))  # short: a socket's path has 107 bytes
         first = free_ports(2 * calls + 4)
         self.sip_port, self.rtp_ports = first, range(first + 2, first + 2 * calls + 2)
@@ -110,7 +110,7 @@ class Server(Reachable):
                 "max_late_percent": 100,
                 **sections.get("media", {}),
             },
-            "bridge": {"processes": bridges, "modules": str(AGENTS)},
+            "bridge": {"processes": bridges, "modules": str(AGENTS), **sections.get("bridge", {})},
             "routes": routes,
         }
         file = self.runtime / "test.json"

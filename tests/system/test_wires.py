@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from tests.ai_bridge.wires.bots import Bot, Session, serving_beside
+from tests.examples.test_bots import dialling
 from tests.system.caller import Caller, decode_ulaw, encode_ulaw
 from tests.system.conftest import StartServer
-from tests.system.server import wait_for
+from tests.system.server import free_tcp_port, wait_for
 from tests.system.sound import pitch_and_level
 
 SILENT_MS = 120
@@ -148,3 +149,18 @@ def test_another_agent_takes_the_calls_of_a_bot_that_is_away(start_server: Start
     server.wait_until_quiet()
     assert "cannot be reached" in server.log() and "echo takes the call" in server.log()
     server.check_log()
+
+
+def test_a_bot_that_dials_us_answers_the_phone_and_again_when_the_agents_process_is_killed(start_server: StartServer) -> None:
+    token, port = "a-token-of-the-tests-1", free_tcp_port()
+    door = {"door": f"127.0.0.1:{port}", "door_tokens": [token]}
+    server = start_server(agent="door:desk", bridge=door)
+    with dialling(f"ws://127.0.0.1:{port}/desk", token), Caller(server.sip_port) as caller:
+        wait_for("the echo", lambda: len(caller.received) > 75 and pitch_and_level(caller.audio(-50))[1] > 7_000)
+        os.kill(server.pid_of("bridge"), signal.SIGKILL)
+        wait_for("the new process's door", lambda: server.log().count("bots may dial us") == 2, 30.0)
+        before = len(caller.received)
+        wait_for("the echo", lambda: len(caller.received) > before + 75 and pitch_and_level(caller.audio(-50))[1] > 7_000, 20.0)
+        caller.check_stream()
+    server.wait_until_quiet()
+    server.checked = len(server.log())

@@ -157,6 +157,9 @@ def test_a_bot_that_does_not_open_or_says_what_is_not_of_the_wire(tmp_path, monk
 
 def test_a_session_that_breaks_is_continued(tmp_path):
     async def act(scene: Scene, line: Line, bot: Bot) -> None:
+        line.caller_says(tone(160))
+        scene.ring()
+        await scene.until(lambda: heard(bot.sessions[0]))
         transport = bot.sessions[0].socket._req.transport
         transport.abort()
         await scene.until(lambda: len(bot.sessions) == 2 and types(bot.sessions[1]))

@@ -9,7 +9,6 @@ import pytest
 from control_plane import config
 from control_plane.config import Config
 from control_plane.errors import ConfigurationError
-from control_plane.http.access import Access, load_tokens
 from control_plane.http_config import Http
 from control_plane.secret import Secret
 from tests.control_plane.http.front import Front, running
@@ -52,23 +51,6 @@ def test_without_tokens_no_web_page_gets_in(tmp_path: pathlib.Path, front: Front
         ("/v1/calls", {"Host": "127.0.0.1:8080", "Origin": "http://127.0.0.1:8080"}),
     ]
     assert statuses(tmp_path, Http(), asked) == [200, 200, 200, 403, 403, 200]
-
-
-def test_tokens_come_from_a_file_and_from_a_credential(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tokens").write_text(f"# for the dialler\n{TOKEN}\n\n{OTHER}\n")
-    assert load_tokens(Http(token_file=str(tmp_path / "tokens"))) == (TOKEN, OTHER)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert load_tokens(Http(tokens=(Secret(TOKEN * 2),), token_file="tokens")) == (TOKEN * 2, TOKEN, OTHER)
-    assert Access((TOKEN,)).bearer(f"bearer {TOKEN}") and not Access(()).bearer("Bearer ")
-
-
-@pytest.mark.parametrize("content", [None, "", "short\n", "with a space in it, long enough\n"])
-def test_a_file_that_is_no_good_says_what_to_do(tmp_path: pathlib.Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "tokens").write_text(content)
-    with pytest.raises(ConfigurationError, match=r"http\.token_file") as refused:
-        load_tokens(Http(token_file=str(tmp_path / "tokens")))
-    assert "short" not in str(refused.value).replace("too short", "")
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
