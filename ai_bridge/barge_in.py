@@ -119,7 +119,7 @@ OVERDUE = {"flush": Cause.OVERDUE_FLUSH, "resume": Cause.OVERDUE_RESUME}
 
 
 class BargeIn:
-    """For one call. Give it every frame of the caller: whether he speaks, whether this frame has sound, and when it came."""
+    """For one call. Give it what comes of the caller: whether he speaks, how much sound came with it, and when that was."""
 
     def __init__(self, speech: Speech) -> None:
         self.speech, self.settings = speech, OFF
@@ -128,7 +128,7 @@ class BargeIn:
         self._was_speech = False
         self._since_ns = 0
 
-    def hear(self, is_speech: bool, is_voiced: bool, now_ns: int, settings: Interruption) -> bool:
+    def hear(self, is_speech: bool, voiced_ms: int, now_ns: int, settings: Interruption) -> bool:
         """True: speech is lowered or paused from here on, and the agent may decide. `settings` count where a talk-spurt begins."""
         began, self._was_speech = is_speech and not self._was_speech, is_speech
         if began and self.state is State.IDLE:
@@ -139,9 +139,9 @@ class BargeIn:
             self.step(Cause.SILENT)
         if self.state is not State.IDLE and now_ns - self._since_ns >= self.settings.decide_ms * MS:
             self.step(OVERDUE[self.settings.undecided])
-        if self._spoken_ms is None or not (is_voiced or began):
+        if self._spoken_ms is None or not (voiced_ms or began):
             return False
-        self._spoken_ms += FRAME_MS
+        self._spoken_ms += voiced_ms or FRAME_MS
         if self._spoken_ms < self.settings.min_speech_ms or not self.speech.can_be_interrupted:
             return False
         self._spoken_ms, self._since_ns = None, now_ns

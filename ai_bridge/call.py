@@ -73,6 +73,8 @@ class Call:
         self.line_rate_hz = start.sample_rate_hz
         """Of the codec: what heard samples are counted in."""
         self.frame_samples = sample_rate_hz * FRAME_MS // 1000
+        self.speech_started_at = self.speech_stopped_at = 0
+        """Where the caller last began to speak, and had last spoken: `frame.position`. Exact, however late it was found out."""
         self.is_early = start.is_early
         """It is not answered: the caller hears the agent as early media, and pays nothing until `answer`."""
         self.is_held = False

@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 import zmq
 
-from ai_bridge import loader, models
+from ai_bridge import loader, models, silero
+from ai_bridge.agent import Agent
 from ai_bridge.bridge import Bridge
 from ai_bridge.parent import SIGN_S, Parent
 from ai_bridge.warm_up import warm_up
@@ -68,7 +69,9 @@ def load_routes(settings: config.Config) -> bool:
     bad = 0
     for reference in references:
         try:
-            loader.load(reference)
+            kind = loader.load(reference)
+            if issubclass(kind, Agent) and kind.voice_activity == "silero":
+                silero.is_there()  # it takes a tenth of a second to load
         except BellframeError as failure:
             bad += 1
             log.error("%s", failure, exc_info=failure.__cause__)

@@ -15,6 +15,7 @@ from ai_bridge.call import Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.intake import Intake, Record
 from ai_bridge.resample import Resampler
+from ai_bridge.silero import WINDOW_MS, Voice
 from shm.layout import AUDIO, DISCONTINUITY_FLAG, FRAME_MS, SPEECH_FLAG, VOICED_FLAG, Rings
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ def overrides(agent: Agent, handler: str) -> bool:
 class CallRunner:
     """Takes the events of one call in order. What waits is bounded: the oldest audio is dropped and counted."""
 
-    def __init__(self, call: Call, agent: Agent, seat: int, failed: Failed) -> None:
+    def __init__(self, call: Call, agent: Agent, seat: int, failed: Failed, voice: Voice | None = None) -> None:
+        """`voice` judges whether the caller speaks; without one the worker's energy does."""
         self.call, self.agent, self.seat = call, agent, seat
         self._failed = failed
         self._queue: deque[Frame | tuple[str, tuple[object, ...]]] = deque()
@@ -56,6 +58,9 @@ class CallRunner:
         self._most_audio = max(1, agent.backlog_ms // FRAME_MS)
         self._lost = 0
         self._was_speech = False
+        self._loud_since: int | None = None  # position of the first of the frames in a row that have sound
+        self._loud_until = 0
+        self.voice = voice
         self._sleeper: asyncio.Future[None] | None = None
         self._wants_audio = overrides(agent, "on_audio")
         self._wants = {name for name in OPTIONAL if overrides(agent, name)}
@@ -66,13 +71,18 @@ class CallRunner:
 
     # ---- what happens on the line -----------------------------------------------------------------------------
 
-    def receive_audio(self, record: Record, pcm: Pcm, lost: int) -> None:
-        """A frame of the caller. `pcm` is copied; `lost` frames before it were overwritten in the ring."""
+    def receive_audio(self, record: Record, pcm: Pcm, lost: int) -> bool:
+        """A frame of the caller. `pcm` is copied; `lost` frames before it were overwritten in the ring. True: `voice` can be judged."""
         flags = record[8]
-        if flags & SPEECH_FLAG or self._was_speech or self.call.barge_in.state is not IDLE:
-            self._hear(bool(flags & SPEECH_FLAG), bool(flags & VOICED_FLAG), record[1])
+        has_window = False
+        if self.voice is not None:
+            has_window = self.voice.feed(pcm, record[2])
+            heard = self.voice.heard
+            flags = flags & ~(SPEECH_FLAG | VOICED_FLAG) | (SPEECH_FLAG if heard.is_speech else 0) | (VOICED_FLAG if heard.is_voiced else 0)
+        elif flags & (SPEECH_FLAG | VOICED_FLAG) or self._was_speech or self.call.barge_in.state is not IDLE:
+            self._hear_energy(flags, record)
         if not self._wants_audio:
-            return
+            return has_window
         lost += self._lost
         self._lost = 0
         position = record[2]
@@ -86,14 +96,41 @@ class CallRunner:
         if self._audio_waiting > self._most_audio:
             self._drop_oldest_audio()
         self._wake()
+        return has_window
 
-    def _hear(self, is_speech: bool, is_voiced: bool, at_ns: int) -> None:
-        """Does the caller speak? What that does to the agent's speech comes before the agent is told."""
+    def _hear_energy(self, flags: int, record: Record) -> None:
+        """By the worker's voice activity: frames that are loud, and whether they are speech."""
+        position, samples = record[2], record[6]
+        voiced_ms = 0
+        if flags & VOICED_FLAG:
+            self._loud_since = position if self._loud_since is None else self._loud_since
+            voiced_ms = FRAME_MS if self._was_speech else (position + samples - self._loud_since) * 1000 // self.call.line_rate_hz
+            self._loud_until = position + samples
+        else:
+            self._loud_since = None
+        if flags & SPEECH_FLAG or self._was_speech or self.call.barge_in.state is not IDLE:
+            started_at = position if self._loud_since is None else self._loud_since
+            self._hear(bool(flags & SPEECH_FLAG), voiced_ms, record[1], started_at, self._loud_until)
+
+    def judged(self, now_ns: int) -> None:
+        """`voice` has judged a window."""
+        voice = self.voice
+        assert voice is not None
+        heard = voice.heard
+        if heard.is_speech or self._was_speech or self.call.barge_in.state is not IDLE:
+            self._hear(heard.is_speech, WINDOW_MS if heard.is_voiced else 0, now_ns, heard.started_at, heard.stopped_at)
+
+    def _hear(self, is_speech: bool, voiced_ms: int, at_ns: int, started_at: int, stopped_at: int) -> None:
+        """Does the caller speak, since which sample of the line? What that does to what is said comes before the agent is told."""
         agent, call = self.agent, self.call
         settings = call.interruption or agent.interruption or (FLUSH if agent.interrupt_on_speech else OFF)
-        may_decide = call.barge_in.hear(is_speech, is_voiced, at_ns, settings)
+        may_decide = call.barge_in.hear(is_speech, voiced_ms, at_ns, settings)
         if is_speech != self._was_speech:
             self._was_speech = is_speech
+            if is_speech:
+                call.speech_started_at = round(started_at * self._position_scale)
+            else:
+                call.speech_stopped_at = round(stopped_at * self._position_scale)
             handler = "on_speech_started" if is_speech else "on_speech_stopped"
             if handler in self._wants:
                 self.post(call, handler)

@@ -22,6 +22,7 @@ QUESTIONS = {
     "concealment": "how speech sounds when packets are lost",
     "packet_to_agent": "from the packet to the agent's ring",
     "interruption": "from the caller's voice to silence on the wire",
+    "voice_activity": "who notices that a caller speaks in noise, and what it costs",
     "turns": "what an interrupted agent is told against the recording of the wire",
     "takeover": "the gap when a worker is killed",
     "call_setups": "complete calls a second, and how long a caller waits for the answer",

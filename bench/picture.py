@@ -69,6 +69,18 @@ def _interruption(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", "The caller speaks over the agent: until the line is silent", 40)
 
 
+def _voice_activity(axes: Any, found: Any) -> None:
+    rows = {name: row for name, row in found.items() if name != "cost_us"}
+    for n, (name, color) in enumerate((("energy", "#b0b8c4"), ("silero", "#4878a8"))):
+        heights = [row[name]["false_a_minute"] for row in rows.values()]
+        drawn = axes.bar([i + 0.4 * n for i in range(len(rows))], heights, 0.4, label=name, color=color)
+        axes.bar_label(drawn, [f"{row[name]['missed']}" for row in rows.values()], padding=2, fontsize=7)
+    axes.set_xticks([i + 0.2 for i in range(len(rows))], [name.replace(", ", "\n") for name in rows], fontsize=7)
+    axes.set_ylabel("false starts a minute")
+    axes.set_title("Voices found in noise: false starts, and above them sentences missed of 12", loc="left")
+    axes.legend(frameon=False)
+
+
 def _turns(axes: Any, found: Any) -> None:
     wrong = ("told_wrong", "samples_of_an_old_turn", "turns_with_a_hole")
     title = f"{found['turns']} turns on {found['calls']} calls, {found['interrupted']} interrupted at random moments"
@@ -187,6 +199,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "concealment": _concealment,
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
+    "voice_activity": _voice_activity,
     "turns": _turns,
     "takeover": _takeover,
     "front_takeover": _front_takeover,

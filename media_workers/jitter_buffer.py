@@ -465,7 +465,9 @@ def _publish_frame(worker, row, frame, now_ns):
         if key != dtmf_tone.NO_KEY and telephone_event.is_news(call["key_press"], event, telephone_event.BY_RTP, now_ns):
             _publish_key(worker, row, key, rx["partial_timestamp"], now_ns)
     if voice_activity.is_speech(call["voice"], level):
-        flags |= SPEECH_FLAG | (VOICED_FLAG if voice_activity.is_voiced(call["voice"]) else 0)
+        flags |= SPEECH_FLAG
+    if voice_activity.is_voiced(call["voice"]):
+        flags |= VOICED_FLAG
     position = rx["position"]
     rx["position"] = position + frame.size
     rx["partial_samples"] = 0

@@ -72,5 +72,5 @@ def is_speech(voice, level):
 
 @njit
 def is_voiced(voice):
-    """Had the frame that `is_speech` took last sound of its own, or is it a pause within speech?"""
-    return voice["hangover"] == HANGOVER_FRAMES
+    """Had the frame that `is_speech` took last sound of its own, whether or not it is part of speech?"""
+    return voice["loud_frames"] > 0

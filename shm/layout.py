@@ -87,7 +87,7 @@ AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED, QUALITY = range(1, 
 SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG, VOICED_FLAG = 1, 2, 4, 8, 16
 SPEECH_HANGOVER_MS = 300
 """SPEECH_FLAG is off from the frame on that ends so long after the last sound: pauses between words are shorter.
-VOICED_FLAG is on only where this very frame has sound."""
+VOICED_FLAG is on where this very frame has sound: speech begins with the first of those in a row that it is found in."""
 
 FRAME = np.dtype(
     [

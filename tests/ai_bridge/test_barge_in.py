@@ -35,7 +35,7 @@ class Scene:
     def hear(self, frames: str) -> list[str]:
         for letter in frames:
             self.frame += 1
-            if self.barge_in.hear(letter != ".", letter == "v", self.frame * 20 * MS, self.settings):
+            if self.barge_in.hear(letter != ".", 20 * (letter == "v"), self.frame * 20 * MS, self.settings):
                 self.asked_at.append(self.frame)
         return self.said.done
 
