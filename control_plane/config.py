@@ -103,6 +103,9 @@ class Media(Section):
     inband_dtmf: bool = False
     """Listen for keys in the audio of far ends that did not agree to telephone-events: old gateways and analogue lines. It costs
     1.4 us of each 20 ms, and once in a long while a voice sounds like a key."""
+    comfort_noise: bool = False
+    """While an agent says nothing, send far ends that agreed to it (RFC 3389) a packet five times a second that says how loud our silence
+    is, in place of noise in every packet: half the packets of most calls. Some equipment takes a stream with gaps for a broken one."""
     rtcp_interval_seconds: float = 5.0
     """Between our RTCP reports on average (RFC 3550). Less shows quality sooner; 0 sends none, and then far ends and `bellframe top` know
     less of the call."""

@@ -47,6 +47,7 @@ CALL = np.dtype(
         ("payload_type", "i8"),
         ("dtmf_payload_type", "i8"),  # -1: not agreed
         ("comfort_noise_payload_type", "i8"),
+        ("sends_noise", "i8"),  # comfort noise packets in place of silence
         ("rtp_clock_hz", "i8"),
         ("sample_rate_hz", "i8"),  # of the rings, for the whole call
         ("codec_rate_hz", "i8"),  # of the codec, which a re-INVITE may have changed

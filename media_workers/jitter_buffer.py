@@ -87,7 +87,8 @@ AT_HAND = np.dtype([("start", "i8"), ("size", "i8"), ("payload_type", "i8"), ("t
 LOST, REORDERED, DUPLICATES, LATE = (CALL_COLUMN[n] for n in ("lost", "reordered", "duplicates", "late"))
 CONCEALED, CALL_FRAMES, UNKNOWN_PAYLOAD = (CALL_COLUMN[n] for n in ("concealed_frames", "frames_to_ai", "unknown_payload"))
 RECOVERED = CALL_COLUMN["recovered_frames"]
-JITTER_US, LEVEL_RX, KEYS = (CALL_COLUMN[n] for n in ("jitter_us", "level_rx_dbov", "keys_received"))
+JITTER_US, LEVEL_RX = (CALL_COLUMN[n] for n in ("jitter_us", "level_rx_dbov"))
+KEYS, KEYS_DROPPED = (CALL_COLUMN[n] for n in ("keys_received", "keys_dropped"))
 FRAMES_TO_AI, WORKER_UNKNOWN_PAYLOAD = WORKER["frames_to_ai"], WORKER["unknown_payload"]
 
 
@@ -308,7 +309,7 @@ def _deliver(worker, row, now_ns):
         key = telephone_event.take_key(call["key_press"], packet, start, size, timestamp, call["rtp_clock_hz"])
         is_key = key != telephone_event.NO_KEY
         if is_key and telephone_event.is_news(call["key_press"], call["key_press"]["event"], telephone_event.BY_RTP, now_ns):
-            _publish_key(worker, row, key, timestamp, now_ns)
+            publish_key(worker, row, key, timestamp, now_ns)
         return
     if payload_type == call["comfort_noise_payload_type"]:
         rx["fill_at_ns"] = now_ns + SILENT_AFTER_NOISE_NS
@@ -463,7 +464,7 @@ def _publish_frame(worker, row, frame, now_ns):
         key = dtmf_tone.take_key(call["tones"], frame, frame.size)
         event = telephone_event.event_of(key)
         if key != dtmf_tone.NO_KEY and telephone_event.is_news(call["key_press"], event, telephone_event.BY_RTP, now_ns):
-            _publish_key(worker, row, key, rx["partial_timestamp"], now_ns)
+            publish_key(worker, row, key, rx["partial_timestamp"], now_ns)
     if voice_activity.is_speech(call["voice"], level):
         flags |= SPEECH_FLAG
     if voice_activity.is_voiced(call["voice"]):
@@ -481,8 +482,13 @@ def _publish_frame(worker, row, frame, now_ns):
 
 
 @njit
-def _publish_key(worker, row, key, timestamp, now_ns):
+def publish_key(worker, row, key, timestamp, now_ns):
+    """Tell the agent of a key, unless there are too many of them."""
+    counters = worker.shown[row]["counters"]
+    if telephone_event.is_flood(worker.calls[row]["key_press"], now_ns):
+        counters[KEYS_DROPPED] += 1
+        return
     position = worker.calls[row]["rx"]["position"]
     ring.publish(worker.rings, row, DTMF, 0, 0, worker.own[0]["pcm"], 0, 0, position, timestamp, 0, key, now_ns)
-    worker.shown[row]["counters"][KEYS] += 1
+    counters[KEYS] += 1
     worker.own[0]["rung"][worker.calls[row]["bridge"]] = 1

@@ -1,7 +1,8 @@
 """What goes out: one packet per ptime on an absolute grid, whatever the agent does.
 
-Speech is taken from the ring in the order it was said, older turns are dropped as soon as a newer one begins,
-and comfort noise fills the rest: RTP never stops. What is on the wire is published, to the sample.
+Speech is taken from the ring in the order it was said, older turns are dropped as soon as a newer one begins, and
+comfort noise fills the rest: RTP never stops, unless the far end makes the noise itself (RFC 3389) and the operator
+wants that. What is on the wire is published, to the sample.
 RTP timestamps come from samples sent. A late tick is caught up; one that is too late for its packets to be of
 use is skipped, with the timestamp moved on and the marker set, so the stream is never shifted.
 
@@ -26,6 +27,7 @@ MAX_CATCH_UP_NS = 200_000_000
 """Later than this, packets are skipped: far ends' buffers have given up on them."""
 LATE_NS = 20_000_000
 NOTHING = 0
+NOISE_INTERVAL_MS = 200  # keeps the way through NATs open, and a far end from thinking that we have gone
 WAS_CUT = 1  # flag of TURN_ENDED: part of the turn was never heard
 
 TX_STREAM = np.dtype(
@@ -44,6 +46,7 @@ TX_STREAM = np.dtype(
         ("is_speaking", "i8"),
         ("ducked", "i8"),  # how much of speech is taken away now, in 1/32768 (ducking.py)
         ("noise", "i8"),
+        ("noise_wait_samples", "i8"),  # of silence, until a comfort noise packet is due
         ("octets", "i8"),  # of payload, sent
         ("key", "i8"),  # ASCII code of the key that is being sent, 0: none
         ("key_timestamp", "i8"),
@@ -71,8 +74,8 @@ def packet_ns(call):
 
 @njit
 def build(worker, row, now_ns):
-    """The call's next packet in `worker.own[0]["packet"]`; returns its size, or NOTHING where the codec
-    leaves silence out (DTX of Opus). The stream has moved on when this returns.
+    """The call's next packet in `worker.own[0]["packet"]`; returns its size, or NOTHING where silence is left
+    out (DTX of Opus, comfort noise that the far end makes). The stream has moved on when this returns.
 
     It moves on before the packet is sent: a worker that dies in between costs one packet, and none is sent twice.
     """
@@ -84,13 +87,18 @@ def build(worker, row, now_ns):
     level = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
     if tx["tape"] == TAPE_RUNNING:
         tape.write(worker, row, samples)  # before the codec, which uses the samples up
+    makes_noise = spoken == 0 and tx["key"] == 0 and call["sends_noise"] != 0
+    if not makes_noise:
+        tx["noise_wait_samples"] = 0
     if tx["key"] != 0:
         size = _write_key(worker, row)
+    elif makes_noise:
+        size = _describe_noise(worker, row, samples)
     else:
         rtp.write_header(worker.own[0]["packet"], call["payload_type"], tx["marker"] != 0, tx["seq"], tx["timestamp"], tx["ssrc"])
         octets = codecs.encode(call, worker.own[0]["pcm"], samples, worker.own[0]["packet"], rtp.HEADER_BYTES)
         size = rtp.HEADER_BYTES + octets if octets > 0 else NOTHING
-    tx["marker"] = 0 if size > 0 else 1
+    tx["marker"] = 0 if size > 0 and not makes_noise else 1
     tx["octets"] += max(0, size - rtp.HEADER_BYTES)
     tx["seq"] = (tx["seq"] + (1 if size > 0 else 0)) & 0xFFFF
     tx["timestamp"] = (tx["timestamp"] + samples * call["rtp_clock_hz"] // call["sample_rate_hz"]) & 0xFFFFFFFF
@@ -200,6 +208,22 @@ def _write_key(worker, row):
             tx["key"] = 0
             worker.shown[row]["counters"][KEYS_SENT] += 1
     return rtp.HEADER_BYTES + size
+
+
+@njit
+def _describe_noise(worker, row, samples):
+    """A comfort noise packet as silence begins and from time to time (RFC 3389 4: its level alone), else NOTHING; returns its size."""
+    call, packet = worker.calls[row], worker.own[0]["packet"]
+    tx = call["tx"]
+    is_due = tx["noise_wait_samples"] <= 0
+    if is_due:
+        tx["noise_wait_samples"] = call["sample_rate_hz"] * NOISE_INTERVAL_MS // 1000
+    tx["noise_wait_samples"] -= samples
+    if not is_due:
+        return NOTHING
+    rtp.write_header(packet, call["comfort_noise_payload_type"], False, tx["seq"], tx["timestamp"], tx["ssrc"])
+    packet[rtp.HEADER_BYTES] = -NOISE_DBOV
+    return rtp.HEADER_BYTES + 1
 
 
 @njit

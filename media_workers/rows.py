@@ -14,7 +14,20 @@ from control_plane import opus_library
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
-from media_workers import capture, codecs, dtmf_tone, libopus, quality, rtcp, source, srtp, tape, telephone_event, voice_activity
+from media_workers import (
+    capture,
+    codecs,
+    dtmf_tone,
+    jitter_buffer,
+    libopus,
+    quality,
+    rtcp,
+    source,
+    srtp,
+    tape,
+    telephone_event,
+    voice_activity,
+)
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
 from media_workers.codecs import opus
 from media_workers.dtmf_tone import TONES
@@ -40,9 +53,11 @@ class Rows:
         port_quiet_ns: int,
         rtcp_interval_ns: int = 5_000_000_000,
         inband_dtmf: bool = False,
+        comfort_noise: bool = False,
     ) -> None:
-        """`rtcp_interval_ns`: 0 sends none. `inband_dtmf`: listen for tones where telephone-event was not agreed."""
-        self.rtcp_interval_ns, self.inband_dtmf = rtcp_interval_ns, inband_dtmf
+        """`rtcp_interval_ns`: 0 sends none. `inband_dtmf`: listen for tones where telephone-event was not agreed. `comfort_noise`: where
+        it was agreed, leave silence out."""
+        self.rtcp_interval_ns, self.inband_dtmf, self.comfort_noise = rtcp_interval_ns, inband_dtmf, comfort_noise
         self.worker, self.index, self.first, self.count, self.port_quiet_ns = worker, index, index * count, count, port_quiet_ns
         first = self.first
         self.calls = worker.calls
@@ -120,8 +135,7 @@ class Rows:
         event = telephone_event.KEYS.tobytes().find(key.encode()) if len(key) == 1 else -1
         if row is None or event < 0 or not telephone_event.is_news(self.calls[row]["key_press"], event, telephone_event.BY_INFO, now_ns):
             return False
-        self._tell(row, layout.DTMF, ord(key), now_ns)
-        self.worker.shown[row]["counters"][CALL_COLUMN["keys_received"]] += 1
+        jitter_buffer.publish_key(self.worker, row, ord(key), 0, now_ns)
         return True
 
     def record(self, call_id: str, state: str) -> bool:
@@ -234,6 +248,7 @@ class Rows:
         call["codec_id"], call["payload_type"] = format.codec_id, media.payload_type
         call["rtp_clock_hz"], call["codec_rate_hz"] = format.rtp_clock_hz, format.sample_rate_hz
         call["dtmf_payload_type"], call["comfort_noise_payload_type"] = media.dtmf_payload_type, media.comfort_noise_payload_type
+        call["sends_noise"] = self.comfort_noise and media.comfort_noise_payload_type >= 0
         call["packet_samples"] = int(call["sample_rate_hz"]) * media.ptime_ms // 1000
         call["may_send"] = media.direction in ("sendrecv", "sendonly")
         if media.direction in ("sendrecv", "recvonly") and not call["may_receive"]:

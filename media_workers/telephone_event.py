@@ -23,6 +23,9 @@ VOLUME = 10  # -10 dBm0 (2.3.2): where receivers expect a telephone's keys
 LONGEST_SEGMENT_TICKS = 0xFFFF
 """RFC 4733 2.5.1.3: a press longer than this goes on in a segment whose timestamp is so much later."""
 
+MOST_KEYS, WINDOW_NS = 20, 1_000_000_000
+"""Of a second: a dialler with the shortest tones and pauses (40 ms each) presses 12."""
+
 BY_RTP, BY_INFO = 0, 1
 PAIR_NS = 2_000_000_000
 """A press that comes both ways, as RTP events and by SIP INFO, comes the second time within this."""
@@ -36,6 +39,8 @@ KEY_PRESS = np.dtype(
         ("has_ended", "i8"),
         ("unpaired", "i8", (2, 16)),  # by way and key: presses told that have not come the other way
         ("told_ns", "i8", (2, 16)),
+        ("window_ns", "i8"),  # when the second began in which `keys` were told
+        ("keys", "i8"),
     ]
 )
 
@@ -64,6 +69,16 @@ def take_key(press, payload, start, size, rtp_timestamp, rtp_clock_hz):
     if event >= KEYS.size:
         return NO_KEY
     return np.int64(KEYS[event])
+
+
+@njit
+def is_flood(press, now_ns):
+    """Whether this key is one too many of its second. Counts it otherwise: an agent must not be drowned in presses that nobody made."""
+    if now_ns - press["window_ns"] >= WINDOW_NS:
+        press["window_ns"] = now_ns
+        press["keys"] = 0
+    press["keys"] += 1
+    return press["keys"] > MOST_KEYS
 
 
 @njit

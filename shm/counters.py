@@ -85,6 +85,7 @@ CALL_COUNTERS = (
     ("mos_mean_x100", "the mean of it over the call"),
     ("mos_worst_x100", "the worst of it"),
     ("recovered_frames", "20 ms frames that were lost and came again inside the next packet (FEC of Opus)"),
+    ("keys_dropped", "DTMF keys not told, because there were more than 20 in a second"),
 )
 WORKER_GAUGES = frozenset(("heartbeat_ns", "generation", "pid", "core", "calls_open", "worst_lateness_ns"))
 CALL_GAUGES = frozenset(

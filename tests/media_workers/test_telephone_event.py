@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 
 from media_workers import telephone_event
-from media_workers.telephone_event import KEY_PRESS, KEYS, NO_KEY
+from media_workers.telephone_event import KEY_PRESS, KEYS, MOST_KEYS, NO_KEY
 from shm.jit import IS_COMPILED
+from shm.layout import DTMF
+from tests.media_workers.call_under_test import DTMF_TYPE, MS, SECOND, CallUnderTest
 from tests.reference import telephone_event as reference
 from tests.reference.telephone_event import Event
 
@@ -155,3 +157,16 @@ def test_a_press_that_comes_both_ways_is_told_once(presses: list[tuple[int, int,
 
 def test_what_is_no_key_is_never_news() -> None:
     assert not telephone_event.is_news(np.zeros(1, KEY_PRESS)[0], 16, RTP, S)
+
+
+def test_a_flood_of_keys_is_cut_and_counted_and_ends_with_its_second() -> None:
+    call = CallUnderTest()
+    for number in range(200):
+        call.now_ns += 4 * MS
+        call.receive(number, 400 * number, bytes((number % 10, 0x8A, 1, 64)), payload_type=DTMF_TYPE)
+    assert len([told for told in call.take() if told.kind == DTMF]) == MOST_KEYS == call.counter("keys_received")
+    assert call.counter("keys_dropped") == 200 - MOST_KEYS
+    assert call.rows.take_key("call", "A", call.now_ns) and call.take() == [], "by SIP INFO as well"
+    call.now_ns += SECOND
+    call.receive(200, 90_000, bytes((7, 0x8A, 1, 64)), payload_type=DTMF_TYPE)
+    assert [told.value for told in call.take() if told.kind == DTMF] == [ord("7")]
