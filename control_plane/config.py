@@ -21,6 +21,7 @@ from control_plane.route_config import Route as Route
 from control_plane.route_config import check_routes
 from control_plane.secret import Secret, decode_hook, reveal_hook
 from control_plane.srtp_suites import POLICIES
+from control_plane.tenant_config import Tenant, check_tenants
 from control_plane.trunk_config import Trunk, User, check_sources, check_trunks
 
 
@@ -153,6 +154,7 @@ class Config(Section):
     """API keys of models, by the name that routes call them. A file of that name among the service's credentials will do as well."""
     trunks: tuple[Trunk, ...] = ()
     users: tuple[User, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
     runtime_directory: str = ""
     """Sockets of our own processes, entered by our user only. Empty: systemd's, or one below the user's runtime directory."""
     log_format: str = "text"
@@ -254,6 +256,7 @@ def check(config: Config) -> Config:
     for name in config.keys:
         credentials.check_name(name, "keys")
     check_routes(config.routes, config.trunks)
+    check_tenants(config.tenants, config.trunks, config.routes, config.users)
     if any(route.webhook for route in config.routes) and not (config.http.webhook_secret or config.http.webhook_secret_file):
         raise ConfigurationError("routes.webhook: name http.webhook_secret too, or the receiver cannot know that it was us")
     check_recording(config)

@@ -125,6 +125,10 @@ def _taken(config: Config, name: str, route: Route, so_far: Answer, trunk: Trunk
 def _limits(config: Config, route: Route, trunk: Trunk | None) -> list[str]:
     found = [f"{config.sip.max_calls_per_second:g} set-ups a second (sip.max_calls_per_second)"]
     found += [f"{trunk.max_calls} calls at a time (max_calls of trunk {trunk.name})"] if trunk and trunk.max_calls else []
+    owner = (trunk.tenant if trunk else "") or route.tenant
+    for tenant in config.tenants:
+        if tenant.name == owner and tenant.max_calls:
+            found.append(f"{tenant.max_calls} calls at a time (max_calls of tenant {tenant.name})")
     found += [f"{route.max_minutes} min (max_minutes)"] if route.max_minutes else []
     found += [f"{route.ring_seconds} s until its agent answers (ring_seconds)"] if route.answer == "early" else []
     return found

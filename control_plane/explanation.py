@@ -9,6 +9,7 @@ from control_plane.config import Config
 from control_plane.listen_config import places
 from control_plane.route_config import Route
 from control_plane.sources import sources_of
+from control_plane.tenant_config import Tenant
 from control_plane.trunk_config import Trunk
 
 ANSWERS = {
@@ -20,7 +21,7 @@ ANSWERS = {
 
 def explain(config: Config) -> list[str]:
     """A line each."""
-    return [*_callers(config), *_routes(config), *_calls_out(config), *_others(config)]
+    return [*_callers(config), *_tenants(config), *_routes(config), *_calls_out(config), *_others(config)]
 
 
 def _callers(config: Config) -> Iterator[str]:
@@ -35,6 +36,13 @@ def _callers(config: Config) -> Iterator[str]:
         yield f"users {', '.join(free)} call with their password from anywhere, as no trunk in particular"
 
 
+def _tenants(config: Config) -> Iterator[str]:
+    for tenant in config.tenants:
+        trunks = ", ".join(trunk.name for trunk in config.trunks if trunk.tenant == tenant.name) or "no trunk of its own"
+        tokens = "tokens for the HTTP API" if tenant.tokens or tenant.token_file else "no token"
+        yield f"tenant {tenant.name}: {trunks}; {tokens}{_bounds(tenant)}"
+
+
 def _who_calls(trunk: Trunk) -> str:
     sources, users = ", ".join(sources_of(trunk)), ", ".join(trunk.users)
     if sources and users:
@@ -44,9 +52,9 @@ def _who_calls(trunk: Trunk) -> str:
     return f"users {users} call with their password, from anywhere" if users else "nobody calls as it: it has neither allow nor users"
 
 
-def _bounds(trunk: Trunk) -> str:
-    found = [f"{trunk.max_calls} calls at a time"] if trunk.max_calls else []
-    found += [f"{trunk.max_calls_per_second:g} a second out"] if trunk.max_calls_per_second else []
+def _bounds(one: Trunk | Tenant) -> str:
+    found = [f"{one.max_calls} calls at a time"] if one.max_calls else []
+    found += [f"{one.max_calls_per_second:g} a second{' out' if isinstance(one, Trunk) else ''}"] if one.max_calls_per_second else []
     return f"; at most {' and '.join(found)}" if found else ""
 
 

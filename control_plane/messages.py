@@ -364,6 +364,8 @@ class Originate(Message):
     """Which trunk of the configuration it goes through; empty: the one that routing chooses, or straight to the URI."""
     headers: dict[str, str] = {}
     """X- headers that the INVITE carries."""
+    tenant: str = ""
+    """For whom: then only this tenant's trunks and users are called, and those that are nobody's. Empty: an operator asks."""
 
 
 class AskRoute(Message):
@@ -429,6 +431,8 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     counters: dict[str, int] = {}
     """Of its media, once it has ended: shm/counters.py CALL_COUNTERS, by name."""
     recording: Recording = "off"
+    tenant: str = ""
+    """Whose call it is; empty: nobody's in particular."""
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -522,6 +526,13 @@ class Distribution(msgspec.Struct, frozen=True):
     sum: float
 
 
+class TenantFigures(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    live: int
+    outcomes: dict[str, int]
+    """How many calls have ended, by outcome."""
+
+
 class Figures(Message):
     """What the front counts, since it started."""
 
@@ -529,6 +540,7 @@ class Figures(Message):
     setups: tuple[Counted, ...]
     outcomes: tuple[Counted, ...]
     distributions: tuple[Distribution, ...]
+    tenants: tuple[TenantFigures, ...] = ()
 
 
 BOUNDS: dict[str, tuple[float, ...]] = {

@@ -10,7 +10,7 @@ import msgspec
 from control_plane.errors import ConfigurationError
 from control_plane.messages import CallFacts
 
-VERSION = 1
+VERSION = 2
 BUSY_LIMIT_S = 2.0
 PRUNED_AT_ONCE = 5_000
 DAY_S = 86_400
@@ -22,7 +22,7 @@ CREATE TABLE calls (
     outcome TEXT, status INTEGER, cause TEXT,
     format TEXT, worker INTEGER, remote TEXT, sip_call_id TEXT,
     packets_received INTEGER, packets_sent INTEGER, lost INTEGER, late INTEGER, concealed_frames INTEGER, jitter_ms REAL, mos REAL,
-    facts TEXT NOT NULL,
+    facts TEXT NOT NULL, tenant TEXT,
     PRIMARY KEY (call_id, started_at)
 ) WITHOUT ROWID;
 CREATE INDEX calls_by_time ON calls (started_at);
@@ -31,7 +31,7 @@ COLUMNS = (
     "call_id", "started_at", "rang_at", "answered_at", "ended_at", "post_dial_s", "setup_s", "talk_s",
     "direction", "trunk", "caller", "callee", "agent", "outcome",
     "status", "cause", "format", "worker", "remote", "sip_call_id",
-    "packets_received", "packets_sent", "lost", "late", "concealed_frames", "jitter_ms", "mos", "facts",
+    "packets_received", "packets_sent", "lost", "late", "concealed_frames", "jitter_ms", "mos", "facts", "tenant",
 )  # fmt: skip
 INSERT = f"INSERT OR IGNORE INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
@@ -45,6 +45,8 @@ def open_to_write(path: pathlib.Path) -> sqlite3.Connection:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version == 0:
         database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version == 1:
+        database.executescript(f"BEGIN; ALTER TABLE calls ADD COLUMN tenant TEXT; PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
         raise sqlite3.DatabaseError(f"it has version {version} and this release writes {VERSION}: name another records.file")
     return database
@@ -82,13 +84,15 @@ def row_of(call: CallFacts) -> tuple[object, ...]:
         *(counted.get(name) for name in ("packets_received", "packets_sent", "lost", "late", "concealed_frames")),
         counted["jitter_us"] / 1000 if "jitter_us" in counted else None,
         counted["mos_mean_x100"] / 100 if counted.get("mos_mean_x100") else None,
-        msgspec.json.encode(call).decode(),
+        msgspec.json.encode(call).decode(), call.tenant,
     )  # fmt: skip
 
 
-def read(database: sqlite3.Connection, since: float = 0.0, limit: int = 1_000) -> list[CallFacts]:
-    """The last `limit` since then, oldest first."""
-    rows = database.execute("SELECT facts FROM calls WHERE started_at >= ? ORDER BY started_at DESC LIMIT ?", (since, limit))
+def read(database: sqlite3.Connection, since: float = 0.0, limit: int = 1_000, tenant: str | None = None) -> list[CallFacts]:
+    """The last `limit` since then, oldest first. `tenant` None: of all."""
+    whose = "" if tenant is None else "AND tenant = ?"
+    values = (since, limit) if tenant is None else (since, tenant, limit)
+    rows = database.execute(f"SELECT facts FROM calls WHERE started_at >= ? {whose} ORDER BY started_at DESC LIMIT ?", values)
     return [msgspec.json.decode(text, type=CallFacts) for (text,) in rows][::-1]
 
 

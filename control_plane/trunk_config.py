@@ -84,6 +84,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
+    tenant: str = ""
+    """Whose user it is. Empty: its trunk's."""
     password: Secret = Secret()
     password_file: str = ""
     ha1: Secret = Secret()

@@ -39,6 +39,7 @@ class Arrivals:
         self.front = front
         self.routing = Routing(front.config.routes)
         self.advice = Advice(front)
+        self.tenant_of_user = {user.name: user.tenant for user in front.config.users}
 
     def receive(self, session: Session, now_ns: int) -> None:
         if self.front.succession.must_wait(session, now_ns):
@@ -50,7 +51,7 @@ class Arrivals:
     def go_on(self, arrival: Arrival, now_ns: int, row: Row | None = None, route: Route | None = None) -> None:
         """To `row`, whose webhook was asked: as it decided, or without it. Else to the next one that fits."""
         session, trunk = arrival.session, self.front.trunks.get(arrival.session.trunk)
-        why_full = trunk.why_full() if trunk else ""
+        why_full = trunk.limit.why_full() if trunk else ""
         if why_full:
             self._refuse(session, 503, why_full, now_ns, RETRY)
             return
@@ -69,7 +70,8 @@ class Arrivals:
     def _asked(self, session: Session) -> Asked:
         request, trunk = session.invite, self.front.trunks.get(session.trunk)
         number, caller = number_of(request.uri), number_of(request.from_.uri)
-        return Asked(number, caller, session.trunk, trunk.config.tenant if trunk else "", request.headers, time.time())
+        tenant = (trunk.config.tenant if trunk else "") or self.tenant_of_user.get(session.user, "")
+        return Asked(number, caller, session.trunk, tenant, request.headers, time.time())
 
     def _take(self, arrival: Arrival, name: str, route: Route, now_ns: int) -> None:
         front, session = self.front, arrival.session
@@ -86,9 +88,9 @@ class Arrivals:
             return
         call = Call(front, session, "inbound", now_ns, time.time())
         call.media, call.caller, call.callee = media, arrival.asked.caller, arrival.asked.number
-        call.headers, call.trunk = arrival.headers, session.trunk
+        call.headers, call.trunk, call.tenant = arrival.headers, session.trunk, arrival.asked.tenant or route.tenant
         call.opening, call.ring_limit_ns, call.max_ns = OPENINGS[route.answer], route.ring_seconds * SECOND, route.max_minutes * MINUTE_NS
-        why_not = front.staff(call, route, now_ns)
+        why_not = front.why_tenant_full(call.tenant, now_ns) or front.staff(call, route, now_ns)
         if why_not:
             self._refuse(session, 503, why_not, now_ns, RETRY)
             return

@@ -77,7 +77,7 @@ class Call:
         self.desk, self.session, self.direction, self.call_id = desk, session, direction, session.call_id
         self.state = State.OPENING if direction == "inbound" else State.PREPARING
         self.caller = self.callee = self.agent = ""
-        self.trunk = ""
+        self.trunk = self.tenant = ""
         self.arguments: dict[str, str] = {}
         self.headers: dict[str, str] = {}
         self.worker = self.bridge = -1
@@ -230,6 +230,7 @@ class Call:
             ended_at=self._at(self.ended_ns),
             counters=self.counters,
             recording=self.recording,
+            tenant=self.tenant,
         )
 
 

@@ -4,7 +4,7 @@ import bisect
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from control_plane.messages import BOUNDS, CallFacts, Counted, Distribution, Figures
+from control_plane.messages import BOUNDS, CallFacts, Counted, Distribution, Figures, TenantFigures
 
 LONGEST_TURN_MS = 3_600_000
 Key = tuple[str, str, str]
@@ -26,6 +26,8 @@ class FrontFigures:
         self.setups: Counter[Key] = Counter()
         self.outcomes: Counter[Key] = Counter()
         self.tallies: dict[Key, Tally] = {}
+        self.of_tenants: dict[str, Counter[str]] = {}
+        """Outcomes, by tenant."""
 
     def refuse(self, trunk: str, status: int) -> None:
         """A call that came and was turned away at the door."""
@@ -36,6 +38,8 @@ class FrontFigures:
         direction, trunk = facts.direction, facts.trunk
         self.setups[direction, trunk, str(facts.status)] += 1
         self.outcomes[direction, trunk, facts.outcome] += 1
+        if facts.tenant:
+            self.of_tenants.setdefault(facts.tenant, Counter())[facts.outcome] += 1
         if facts.rang_at and direction == "outbound":
             self._count(facts, "post_dial_seconds", facts.rang_at - facts.started_at)
         if facts.answered_at:
@@ -66,10 +70,11 @@ class FrontFigures:
         tally.counts[bisect.bisect_left(BOUNDS[name], value)] += 1
         tally.sum += value
 
-    def show(self, live: Iterable[tuple[str, str, str]]) -> Figures:
-        """`live`: direction, trunk and state of the calls that are up."""
+    def show(self, live: Iterable[tuple[str, str, str]], live_of_tenants: Mapping[str, int]) -> Figures:
+        """`live`: direction, trunk and state of the calls that are up. `live_of_tenants`: how many of each, all tenants named."""
+        tenants = tuple(TenantFigures(name, count, dict(self.of_tenants.get(name, {}))) for name, count in live_of_tenants.items())
         distributions = tuple(Distribution(*key, tuple(tally.counts), tally.sum) for key, tally in self.tallies.items())
-        return Figures(_counted(Counter(live)), _counted(self.setups), _counted(self.outcomes), distributions)
+        return Figures(_counted(Counter(live)), _counted(self.setups), _counted(self.outcomes), distributions, tenants)
 
 
 def _counted(counter: Counter[Key]) -> tuple[Counted, ...]:

@@ -38,6 +38,7 @@ from sip_front.arrivals import Arrivals
 from sip_front.call import Call, Cause, State
 from sip_front.callers import Callers
 from sip_front.figures import FrontFigures
+from sip_front.limit import Limit
 from sip_front.moves import Moves
 from sip_front.operators import Operators
 from sip_front.orders import Orders
@@ -75,6 +76,7 @@ class Front:
         self.user_agent = UserAgent(self.admission, self.callers, config.media.formats, place_towards)
         self.user_agent.session_expires_s = config.sip.session_expires_seconds
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
+        self.tenants = {one.name: Limit(f"tenant {one.name}", one.max_calls, one.max_calls_per_second) for one in config.tenants}
         self.phones = Phones(self)
         self.redirection = self.user_agent.redirection = Redirection(config.sip.follow, self.trunks)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
@@ -204,9 +206,8 @@ class Front:
         if call.state in (State.CLOSING, State.ENDED):
             self._release(call, "bridge")
             self.moves.forget(call, now_ns)
-            trunk = self.trunks.get(call.trunk)
-            if trunk:
-                trunk.calls.discard(call.call_id)
+            for limit in self.limits_of(call):
+                limit.calls.discard(call.call_id)
         self.user_agent.touched.add(call.call_id)
         facts = call.facts(now_ns)
         self.operators.show_call(facts)
@@ -224,6 +225,16 @@ class Front:
         self.ended_total += 1
         if len(self.ended_order) > MAX_ENDED:
             self.ended.pop(self.ended_order.popleft(), None)
+
+    def limits_of(self, call: Call) -> list[Limit]:
+        """Those that it counts in."""
+        trunk, tenant = self.trunks.get(call.trunk), self.tenants.get(call.tenant)
+        return [limit for limit in (trunk.limit if trunk else None, tenant) if limit]
+
+    def why_tenant_full(self, tenant: str, now_ns: int) -> str:
+        """Empty: there is room, and a token of its rate is taken."""
+        limit = self.tenants.get(tenant)
+        return (limit.why_full() or limit.why_too_fast(now_ns)) if limit else ""
 
     def _release(self, call: Call, role: Role) -> None:
         peer = self.peers.get(role, call.worker if role == "worker" else call.bridge)
@@ -307,9 +318,8 @@ class Front:
 
     def open(self, call: Call, now_ns: int) -> None:
         self.calls[call.call_id] = call
-        trunk = self.trunks.get(call.trunk)
-        if trunk:
-            trunk.calls.add(call.call_id)
+        for limit in self.limits_of(call):
+            limit.calls.add(call.call_id)
         for role, index in (("worker", call.worker), ("bridge", call.bridge)):
             peer = self.peers.get("worker" if role == "worker" else "bridge", index)
             if peer:
@@ -319,11 +329,12 @@ class Front:
 
     # ---- calls that we make (originator.py) ----------------------------------------------------------------------
 
-    def call_out(self, order: Originate, session: Session, callee: str, trunk: str, now_ns: int) -> str:
+    def call_out(self, order: Originate, session: Session, callee: str, trunk: str, tenant: str, now_ns: int) -> str:
+        """Returns why not, or nothing."""
         call = Call(self, session, "outbound", now_ns, time.time())
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
-        call.trunk = trunk
-        why_not = self.staff(call, Route(agent=order.agent, arguments=order.arguments), now_ns)
+        call.trunk, call.tenant = trunk, tenant
+        why_not = self.why_tenant_full(tenant, now_ns) or self.staff(call, Route(agent=order.agent, arguments=order.arguments), now_ns)
         if not why_not:
             self.calls_total += 1
             self.open(call, now_ns)

@@ -79,7 +79,8 @@ class Operators:
                     return Traced(call_id, tuple(store.calls[call_id]), store.left_out.get(call_id, 0))
                 return self._no_trace(call_id)
             case GetFigures():
-                return front.figures.show((call.direction, call.trunk, call.state.name.lower()) for call in front.calls.values())
+                live = ((call.direction, call.trunk, call.state.name.lower()) for call in front.calls.values())
+                return front.figures.show(live, {name: len(limit.calls) for name, limit in front.tenants.items()})
             case GetPhones():
                 return Phones(front.phones.facts(now_ns))
             case GetCall(call_id=call_id):

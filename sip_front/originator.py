@@ -46,6 +46,8 @@ class Originator:
             return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
         if self.front.admission.is_draining:
             return DRAINING
+        if order.tenant and order.tenant not in self.front.tenants:
+            return f"there is no tenant {clean(order.tenant, 80)!r}; [[tenants]] of the configuration has others"
         user = "" if order.trunk else self.front.phones.name_in(order.to)
         if user:
             return self.front.phones.originate(order, user, now_ns)
@@ -72,7 +74,7 @@ class Originator:
             return plan
         session = self.front.user_agent.call(order.call_id, plan.legs[0].uri, [leg.destination for leg in plan.legs], "")
         self.front.trunks.prepare(session, plan)
-        return self.front.call_out(order, session, plan.number, plan.trunk.name, now_ns)
+        return self.front.call_out(order, session, plan.number, plan.trunk.name, order.tenant or plan.trunk.config.tenant, now_ns)
 
     def dial_out(self, order: Originate, uri: Uri, addresses: list[Address], now_ns: int) -> str:
         """`addresses`: one at least; the others are tried in their order if it cannot be reached."""
@@ -80,7 +82,7 @@ class Originator:
         if self.front.admission.is_draining:
             return DRAINING
         session = self.front.user_agent.call(order.call_id, uri, addresses, order.caller)
-        return self.front.call_out(order, session, uri.number or uri.host, "", now_ns)
+        return self.front.call_out(order, session, uri.number or uri.host, "", order.tenant, now_ns)
 
     def fail_order(self, lookup: Lookup, why: str) -> None:
         """It was taken, and cannot be carried out: who asked is told, and so is whoever looks at the call."""

@@ -46,15 +46,23 @@ class Phones:
 
     def originate(self, order: Originate, name: str, now_ns: int) -> str:
         """Returns why not, or nothing."""
+        owner = self._owner_of(name)
+        if order.tenant and owner not in ("", order.tenant):
+            return f"404: user {clean(name, 80)!r} is not of tenant {order.tenant}"
         bindings = self.registrar.of(name, now_ns)
         if not bindings:
             return self._why_absent(name)
         trunk = self.front.trunks.get(self.front.callers.trunk_of_user.get(name, ""))
-        why_full = trunk.why_full() if trunk else ""
+        why_full = trunk.limit.why_full() if trunk else ""
         if why_full:
             return why_full
         session = self._session(order, bindings, trunk.name if trunk else "", now_ns)
-        return self.front.call_out(order, session, name, session.trunk, now_ns)
+        return self.front.call_out(order, session, name, session.trunk, order.tenant or owner, now_ns)
+
+    def _owner_of(self, name: str) -> str:
+        """The tenant whose user it is."""
+        trunk = self.front.trunks.get(self.front.callers.trunk_of_user.get(name, ""))
+        return self.front.arrivals.tenant_of_user.get(name, "") or (trunk.config.tenant if trunk else "")
 
     def _session(self, order: Originate, bindings: list[Binding], trunk: str, now_ns: int) -> Session:
         agent, first = self.front.user_agent, bindings[0]

@@ -54,6 +54,8 @@ class Session:
         self.sip_call_id = ""
         self.trunk = ""
         """Whose call it is; empty: of no trunk."""
+        self.user = ""
+        """Who has called with a password."""
         self.credentials: Client | None = None
         """What answers 401 and 407 there."""
         self.why_unauthorized = ""

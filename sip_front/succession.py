@@ -86,12 +86,13 @@ class Succession:
         trunk = front.trunks.get(saved.trunk)
         if trunk:
             session.credentials = trunk.client
-            trunk.calls.add(saved.call_id)
         call = Call(front, session, saved.direction, now_ns, saved.started_at)
         front.calls[saved.call_id] = call
         agent.sessions[session.sip_call_id, session.local_tag] = session
         agent.taken_over[session.sip_call_id] = session
         journal.restore_call(saved, call, now_ns)
+        for limit in front.limits_of(call):
+            limit.calls.add(call.call_id)
         agent.deadlines.schedule(call)
 
     # ---- calls that come too early -----------------------------------------------------------------------------------

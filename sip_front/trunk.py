@@ -10,6 +10,7 @@ from typing import NamedTuple
 from control_plane import trunk_config
 from control_plane.trunk_config import parse_gateway
 from sip_front import digest
+from sip_front.limit import Limit
 from sip_front.uri import quoted
 
 SECOND = 1_000_000_000
@@ -58,8 +59,7 @@ class Trunk:
         self.proxy = Gateway(parse_gateway(config.outbound_proxy, config.name)) if config.outbound_proxy else None
         self.allowed = [re.compile(fnmatch.translate(pattern)) for pattern in config.allow_numbers]
         self.header_patterns = [re.compile(fnmatch.translate(pattern), re.IGNORECASE) for pattern in config.send_headers]
-        self.calls: set[str] = set()
-        self.tokens, self.filled_ns = max(1.0, config.max_calls_per_second), 0
+        self.limit = Limit(f"trunk {config.name}", config.max_calls, config.max_calls_per_second)
 
     @property
     def hops(self) -> list[Gateway]:
@@ -100,24 +100,7 @@ class Trunk:
         if not self.may_call(number):
             patterns = ", ".join(self.config.allow_numbers) or "nothing"
             return f"403: trunk {self.name} may not call {self.complete(shown)}: allow_numbers has {patterns}; add a pattern if it is meant"
-        return self.why_full() or self._why_too_fast(now_ns)
-
-    def why_full(self) -> str:
-        limit = self.config.max_calls
-        if limit and len(self.calls) >= limit:
-            return f"503: trunk {self.name} has {limit} calls up, its max_calls; raise it if the carrier allows more"
-        return ""
-
-    def _why_too_fast(self, now_ns: int) -> str:
-        rate = self.config.max_calls_per_second
-        if not rate:
-            return ""
-        self.tokens = min(max(1.0, rate), self.tokens + (now_ns - self.filled_ns) * rate / SECOND)
-        self.filled_ns = now_ns
-        if self.tokens < 1.0:
-            return f"503: trunk {self.name} makes {rate:g} calls a second, its max_calls_per_second; try again later, or raise it"
-        self.tokens -= 1.0
-        return ""
+        return self.limit.why_full() or self.limit.why_too_fast(now_ns)
 
     # ---- how it is written -----------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class Trunks:
         number = number_in(order.to)
         if not number:
             return f"cannot call {clean(order.to, 80)!r}: it is neither a SIP URI nor a number"
-        trunk = self._choose(order.trunk, number)
+        trunk = self._choose(order.trunk, number, order.tenant)
         if isinstance(trunk, str):
             return trunk
         why_not = trunk.why_not_headers(order.headers) or trunk.why_not(number, now_ns)
@@ -126,14 +126,16 @@ class Trunks:
         for name, value in (*plan.caller.headers, *plan.headers.items()):
             headers.add(name, value)
 
-    def _choose(self, name: str, number: str) -> Trunk | str:
+    def _choose(self, name: str, number: str, tenant: str) -> Trunk | str:
+        """`tenant`: for whom; its own trunks, and those that are nobody's."""
+        found = {trunk.name: trunk for trunk in self.by_name.values() if not tenant or trunk.config.tenant in ("", tenant)}
         if name:
-            there_are = ", ".join(self.by_name) or "none"
-            return self.by_name.get(name) or f"there is no trunk {clean(name, 80)!r}; the configuration has {there_are}"
-        for trunk in self.by_name.values():
+            there_are = ", ".join(found) or "none"
+            return found.get(name) or f"there is no trunk {clean(name, 80)!r}; the configuration has {there_are}"
+        for trunk in found.values():
             if trunk.gateways and trunk.may_call(number):
                 return trunk
-        if not self.by_name:
+        if not found:
             return f"cannot call {clean(number, 80)}: a number needs one of [[trunks]], and there is none; or call a sip: URI"
         return f"403: no trunk may call {clean(number, 80)}: no allow_numbers of any [[trunks]] has a pattern that fits"
 
@@ -278,7 +280,7 @@ class Trunks:
         registration = self.registrations.get(trunk.name)
         return TrunkFacts(
             name=trunk.name,
-            calls=len(trunk.calls),
+            calls=len(trunk.limit.calls),
             max_calls=trunk.config.max_calls,
             registration=registration.state.name.lower() if registration else "",
             registered_s=max(0, (registration.expires_ns - now_ns) // SECOND) if registration and registration.is_known(now_ns) else 0,

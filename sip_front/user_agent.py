@@ -431,7 +431,7 @@ class UserAgent:
             self._log_refusal("482: the same INVITE came twice on different ways; a proxy before us forks it to us", source, now_ns)
             self._reply(request, 482, destination)
         else:
-            self._receive_invite(request, key, source, destination, admitted.trunk, now_ns)
+            self._receive_invite(request, key, source, destination, admitted, now_ns)
 
     def _receive_options(self, request: Request, source: Address, destination: Address, now_ns: int) -> None:
         """11.2: what an INVITE would get, and what we can do."""
@@ -454,7 +454,7 @@ class UserAgent:
         return True
 
     def _receive_invite(
-        self, request: Request, key: tuple[str, ...], source: Address, destination: Address, trunk: str, now_ns: int
+        self, request: Request, key: tuple[str, ...], source: Address, destination: Address, admitted: Admitted, now_ns: int
     ) -> None:
         misunderstood = why_not_understood(request, self.extensions)
         if misunderstood:
@@ -463,7 +463,7 @@ class UserAgent:
             return
         replaced = Found(None)
         if "Replaces" in request.headers:
-            replaced = find_replaced(request, trunk, self.sessions)
+            replaced = find_replaced(request, admitted.trunk, self.sessions)
             if replaced.session is None:
                 self._log_refusal(f"{replaced.status}: {replaced.why}", source, now_ns)
                 self._reply(request, replaced.status, destination)
@@ -481,10 +481,10 @@ class UserAgent:
         # over a stream the port that it came from is nobody's: the one of the Via is where a new connection would go
         call_id = replaced.session.call_id if replaced.session else self.new_call_id()
         session = Session(self, call_id, State.INCOMING, host, destination if source.is_reliable else source)
-        session.trunk = trunk
+        session.trunk, session.user = admitted.trunk, admitted.user
         served = Served(self, key, request, destination, session)
         start_incoming(session, served, secrets.token_hex(6))
-        session.negotiation = self.new_negotiation(host, source.host, trunk)
+        session.negotiation = self.new_negotiation(host, source.host, admitted.trunk)
         self.served[key] = self.invites[_merge_key(request)] = served
         self.sessions[request.call_id, session.local_tag] = session
         self._trace_received(session, "INVITE", source)

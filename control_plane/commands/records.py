@@ -19,6 +19,7 @@ UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", default="", metavar="WHEN", help="30m, 2h, 7d, or a date such as 2026-11-20T08:30 (default: all)")
+    parser.add_argument("--tenant", metavar="NAME", help="of this tenant only")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="the last so many (default 100)")
     parser.add_argument("--file", metavar="FILE", help="the records themselves (default: as the server's configuration says)")
     client.add_runtime_argument(parser)
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     since = parse_since(arguments.since, time.time()) if arguments.since else 0.0
     database = records.open_to_read(path)
     try:
-        calls = records.read(database, since, max(1, arguments.limit))
+        calls = records.read(database, since, max(1, arguments.limit), arguments.tenant)
     except sqlite3.Error as failure:
         raise client.CommandFailed(f"{path} cannot be read: {failure}") from failure
     finally:

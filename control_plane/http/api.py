@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, capture, events, health, metrics, page, twilio
+from control_plane.http import calls, capture, events, health, metrics, page, tenancy, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts, Traced
@@ -54,7 +54,7 @@ OPERATIONS = (
 
 
 def make_app(services: Services) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[services.count, problems, services.access.check])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[services.count, problems, services.access.check, tenancy.check])
     app[SERVICES] = services
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)

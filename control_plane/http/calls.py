@@ -12,6 +12,7 @@ from control_plane.client import plain
 from control_plane.http.answers import call_id_of
 from control_plane.http.problem import Refusal, of_failed
 from control_plane.http.services import SERVICES
+from control_plane.http.tenancy import own, tenant_of
 from control_plane.messages import (
     CallFacts,
     Calls,
@@ -122,7 +123,7 @@ async def create(request: web.Request) -> web.Response:
             services.webhooks.send_to(call_id, order.webhook)
         named = msgspec.structs.asdict(order)
         del named["webhook"]
-        await obey(request, Originate(call_id=call_id, **named))
+        await obey(request, Originate(call_id=call_id, tenant=tenant_of(request), **named))
         made = await facts_of(request, call_id)
     except BaseException:
         services.answers.forget(call_id)
@@ -136,7 +137,7 @@ async def create(request: web.Request) -> web.Response:
 async def list_calls(request: web.Request) -> web.Response:
     """The calls that are up; ?state=, ?direction=, ?limit=."""
     answer = await request.app[SERVICES].link.ask(GetCalls())
-    found = answer.calls if isinstance(answer, Calls) else ()
+    found = own(request, answer.calls if isinstance(answer, Calls) else ())
     wanted = {name: request.query[name] for name in ("state", "direction") if name in request.query}
     found = tuple(call for call in found if all(getattr(call, name) == value for name, value in wanted.items()))
     limit = request.query.get("limit", str(MAX_LISTED))

@@ -8,6 +8,7 @@ from aiohttp import web
 from control_plane.client import plain
 from control_plane.http.problem import Refusal
 from control_plane.http.services import SERVICES, Services
+from control_plane.http.tenancy import OwnCalls, tenant_of
 from control_plane.messages import CallChanged, Calls, Failed, GetCall, GetCalls, Message, Noted, SipTraced, Watch
 
 MAX_STREAMS = 32
@@ -32,6 +33,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     loop = asyncio.get_running_loop()
     try:
         await response.prepare(request)
+        visible = OwnCalls(tenant_of(request))
         watch = Watch(call_id, "all" if what == "all" else "calls")
         line.send(watch)
         line.send(GetCall(call_id) if call_id else GetCalls())
@@ -40,7 +42,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         pause_s = LEVELS_S if has_levels else WATCH_S
         while True:
             messages = await line.receive(min(pause_s, max(0.0, again - loop.time())))
-            texts = [text for message in messages for text in as_events(message)]
+            texts = [text for message in messages if (shown := visible.show(message)) for text in as_events(shown)]
             if has_levels and not messages:
                 texts += as_levels(services, call_id)
             if texts or loop.time() >= silent:

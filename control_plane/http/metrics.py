@@ -84,6 +84,10 @@ def call_families(figures: Figures | None) -> list[Family]:
         ),
         Family(PREFIX + "call_outcomes_total", "counter", "calls that have ended", counted(figures.outcomes, "outcome")),
     ]  # fmt: skip
+    owners = [((("tenant", one.name),), one) for one in figures.tenants]
+    found.append(Family(PREFIX + "tenant_calls", "gauge", "calls of a tenant that are up", [Sample(one.live, at) for at, one in owners]))
+    ended = [Sample(count, (*at, ("outcome", outcome))) for at, one in owners for outcome, count in one.outcomes.items()]
+    found.append(Family(PREFIX + "tenant_call_outcomes_total", "counter", "calls of a tenant that have ended", ended))
     for name, bounds in BOUNDS.items():
         rows = [
             Histogram(bounds, row.counts, row.sum, (("direction", row.direction), ("trunk", row.trunk)))

@@ -16,7 +16,7 @@ from control_plane import config as configuration
 from control_plane import logs, notify, runtime
 from control_plane.config import Config
 from control_plane.errors import BellframeError, ConfigurationError
-from control_plane.http.access import Access
+from control_plane.http.access import Access, tenant_tokens
 from control_plane.http.advice import Adviser
 from control_plane.http.api import make_app
 from control_plane.http.feed import Feed
@@ -36,7 +36,8 @@ def make_services(config: Config, link: Link) -> Services:
     """Raises ConfigurationError."""
     http = config.http
     webhooks = Webhooks(http.webhook, read_signing_secret(http))
-    access = Access(load_tokens(http.tokens, http.token_file, "http.token_file"))
+    tokens = load_tokens(http.tokens, http.token_file, "http.token_file")
+    access = Access(tokens, tenant_tokens(config.tenants, tokens))
     return Services(config, link, access, webhooks, Media(config.runtime_path()))
 
 

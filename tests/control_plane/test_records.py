@@ -85,3 +85,20 @@ def test_a_table_of_another_release_is_left_alone(database: sqlite3.Connection, 
 def test_where_there_is_none_it_says_so(path: pathlib.Path) -> None:
     with pytest.raises(ConfigurationError, match="begins with the first call"):
         records.open_to_read(path)
+
+
+def test_the_rows_of_one_tenant(database: sqlite3.Connection) -> None:
+    records.insert(database, [msgspec.structs.replace(call, tenant=("acme", "")[i % 2]) for i, call in enumerate(calls(4))])
+    assert [call.call_id for call in records.read(database, tenant="acme")] == ["c-0", "c-2"]
+    assert database.execute("SELECT count(*) FROM calls WHERE tenant = 'acme'").fetchone() == (2,)
+
+
+def test_a_file_of_the_release_before_gets_what_is_new(path: pathlib.Path) -> None:
+    database = records.open_to_write(path)
+    records.insert(database, [CALL])
+    database.executescript("ALTER TABLE calls DROP COLUMN tenant; PRAGMA user_version = 1;")
+    database.close()
+    again = records.open_to_write(path)
+    records.insert(again, [msgspec.structs.replace(CALL, call_id="c-2", tenant="acme")])
+    assert again.execute("SELECT call_id, tenant FROM calls ORDER BY call_id").fetchall() == [("c-1", None), ("c-2", "acme")]
+    assert records.read(again, tenant="acme")[0].call_id == "c-2"

@@ -1,9 +1,5 @@
-import pathlib
-import re
-
 import pytest
 
-from control_plane import config
 from control_plane.errors import ConfigurationError
 from control_plane.route_config import Route, check_routes
 from control_plane.trunk_config import Trunk
@@ -37,14 +33,3 @@ def test_a_route_with_everything_is_right() -> None:
         time_zone="Europe/Berlin", answer="early", ring_seconds=20, max_minutes=30,
     )  # fmt: skip
     check_routes((everything, Route(refuse=603)), (Trunk("carrier"),))
-
-
-def test_the_examples_of_the_handbook_are_right(tmp_path: pathlib.Path) -> None:
-    text = (pathlib.Path(__file__).parents[2] / "docs" / "trunks.md").read_text()
-    section = text.partition("\n## Routes\n")[2].partition("\n## ")[0]
-    examples = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
-    assert examples
-    for example in examples:
-        file = tmp_path / "bellframe.toml"
-        file.write_text(example)
-        assert config.load(file).routes

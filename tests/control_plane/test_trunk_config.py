@@ -136,6 +136,6 @@ def test_every_example_of_the_documentation_is_right() -> None:
 
     page = (pathlib.Path(__file__).parent.parent.parent / "docs" / "trunks.md").read_text()
     examples = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
-    assert len(examples) == 3
+    assert len(examples) >= 3
     for example in examples:
         loaded(**example)

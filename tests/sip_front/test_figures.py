@@ -70,4 +70,4 @@ def test_who_is_turned_away_is_counted_by_status(machine: Machine, phone: Phone)
 def test_what_is_above_the_last_bound_is_counted_too() -> None:
     assert all(list(bounds) == sorted(bounds) for bounds in BOUNDS.values())
     counted = FrontFigures()
-    assert counted.show([]) == Figures((), (), (), ())
+    assert counted.show([], {}) == Figures((), (), (), ())

@@ -53,7 +53,7 @@ def test_another_spelling_does_not_slip_past_the_patterns() -> None:
 
 def test_calls_at_a_time_and_calls_a_second_are_limited() -> None:
     full = trunk(max_calls=1)
-    full.calls.add("one")
+    full.limit.calls.add("one")
     assert "its max_calls" in full.why_not("+4930", 0)
     slow = trunk(max_calls_per_second=2.0)
     assert [slow.why_not("+4930", 0) == "" for _ in range(3)] == [True, True, False]

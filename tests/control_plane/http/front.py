@@ -35,6 +35,7 @@ from control_plane.messages import (
     Transfer,
     Watch,
 )
+from control_plane.tenant_config import Tenant
 
 CALL = CallFacts("c-1", "up", "inbound", "+491", "100", "echo", 1.7e9, 65.2, format="PCMU", outcome="answered", status=200)
 PEERS = (PeerFacts("worker", 0, 4711, 2, 1, 1000, 300), PeerFacts("bridge", 0, 4712, 0, 1, 0, 100))
@@ -65,7 +66,7 @@ class Front:
                     return [self.refusal]
                 if call_id not in self.calls:
                     self.orders.append(message)
-                    self.calls[call_id] = CallFacts(call_id, "calling", "outbound", "", to, agent, 1.7e9, 0.0)
+                    self.calls[call_id] = CallFacts(call_id, "calling", "outbound", "", to, agent, 1.7e9, 0.0, tenant=message.tenant)
                 return [Done(call_id)]
             case HangUp(call_id=call_id) | Transfer(call_id=call_id) | HoldCall(call_id=call_id) | PressKeys(call_id=call_id):
                 self.others.append(message)
@@ -78,10 +79,12 @@ class Front:
 
 
 @asynccontextmanager
-async def running(directory: pathlib.Path, http: Http = Http(), records: Records = Records()) -> AsyncIterator[tuple[Client, Services]]:  # noqa: B008
+async def running(
+    directory: pathlib.Path, http: Http = Http(), records: Records = Records(), tenants: tuple[Tenant, ...] = ()  # noqa: B008
+) -> AsyncIterator[tuple[Client, Services]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = Link(context, directory)
-    services = make_services(Config(http=http, records=records, runtime_directory=str(directory)), link)
+    services = make_services(Config(http=http, records=records, tenants=tenants, runtime_directory=str(directory)), link)
     try:
         async with TestClient(TestServer(make_app(services))) as client:
             yield client, services

@@ -9,8 +9,10 @@ import pytest
 from control_plane import config
 from control_plane.config import Config
 from control_plane.errors import ConfigurationError
+from control_plane.http.access import tenant_tokens
 from control_plane.http_config import Http
 from control_plane.secret import Secret
+from control_plane.tenant_config import Tenant
 from tests.control_plane.http.front import Front, running
 
 TOKEN, OTHER = "a-token-of-our-own-1", "a-token-of-our-own-2"
@@ -76,3 +78,11 @@ def test_loopback_needs_no_token_and_elsewhere_one_is_enough() -> None:
         config.check(Config(http=http))
     shown = repr(Config(http=Http(tokens=(Secret(TOKEN),), webhook_secret=Secret("s3cret"))))
     assert TOKEN not in shown and "s3cret" not in shown
+
+
+def test_a_token_belongs_to_one(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "tokens").write_text(f"{OTHER}\n")
+    acme, globex = Tenant("acme", tokens=(Secret(TOKEN),)), Tenant("globex", token_file=str(tmp_path / "tokens"))
+    assert tenant_tokens((acme, globex), ()) == {TOKEN: "acme", OTHER: "globex"}
+    with pytest.raises(ConfigurationError, match='tenants "globex": a token of it is somebody else\'s as well'):
+        tenant_tokens((acme, globex), (OTHER,))
