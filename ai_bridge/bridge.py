@@ -16,6 +16,7 @@ import numpy as np
 from ai_bridge import loader, silero
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
+from ai_bridge.at_work import at_work, take_marks
 from ai_bridge.awaited import Mark, Utterance
 from ai_bridge.call import Call
 from ai_bridge.intake import BRIEF_FRAME, Intake, Record
@@ -42,8 +43,11 @@ CLOSED_GRACE_S = 1.0
 
 
 class Bridge:
-    def __init__(self, rings: Rings, bell_fd: int, channel: Channel, index: int) -> None:
+    def __init__(self, rings: Rings, bell_fd: int, channel: Channel, index: int, is_after_failure: bool = False) -> None:
+        """`is_after_failure`: the process before us ended by what it did itself, so somebody's agent may have done it."""
         self.rings, self.bell_fd, self.channel, self.index = rings, bell_fd, channel, index
+        marked = take_marks(rings, index)
+        self.suspects = marked if is_after_failure else ()
         self.calls: dict[str, Call] = {}
         self._runners: dict[int, CallRunner] = {}  # by seat
         self._ears = silero.Ears()
@@ -169,7 +173,8 @@ class Bridge:
                 self._active.discard(speech)
         if now_ns - self._alive_ns >= ALIVE_EVERY_NS:
             self._alive_ns = now_ns
-            self.send(Alive(role="bridge", index=self.index, pid=os.getpid(), calls=len(self.calls), agents=tuple(BUILT_IN)))
+            agents, calls = tuple(BUILT_IN), len(self.calls)
+            self.send(Alive("bridge", self.index, os.getpid(), calls=calls, agents=agents, suspects=self.suspects))
         self._receive_control()
 
     # ---- the front --------------------------------------------------------------------------------------------
@@ -250,7 +255,8 @@ class Bridge:
             self._batch_for(start.agent, kind).add(call)
             call.listener = self._batches[start.agent]
         else:
-            agent = kind()
+            with at_work(words, start.row, start.generation):
+                agent = kind()
             agent.call = call
             seat = self._intake.add(call)
             voice = self._ears.add(call.line_rate_hz) if agent.voice_activity == "silero" and silero.is_there() else None

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from ai_bridge.at_work import AtWork
 from ai_bridge.awaited import Mark, Press, Utterance
 from ai_bridge.barge_in import BargeIn, Interruption, from_arguments
 from ai_bridge.frame import Pcm
@@ -284,7 +285,8 @@ class Call:
 
         If it raises, the agent has failed, as if a handler had.
         """
-        task = asyncio.get_running_loop().create_task(_as_failure(work))
+        marked: AtWork[Any] = AtWork(_as_failure(work), self.speech.rings, self.row, self.generation)
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(marked)
         task.add_done_callback(lambda _: work.close())  # one that was cancelled before it began
         self._tasks.add(task)
         task.add_done_callback(self._task_done)

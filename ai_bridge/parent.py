@@ -9,6 +9,7 @@ and watches its child itself: were the manager to do that, it would kill both, a
 import contextlib
 import logging
 import os
+import pathlib
 import select
 import signal
 import time
@@ -19,8 +20,11 @@ from shm import forking
 
 log = logging.getLogger("ai_bridge")
 
-Life = Callable[[Callable[[], None]], int]
-"""A child's whole life: it calls what it is given as a sign of life, and returns its exit status."""
+Life = Callable[[Callable[[], None], bool], int]
+"""A child's whole life: it calls what it is given as a sign of life, and returns its exit status.
+
+True: the child before it ended by what it did itself. False: it is the first, or somebody else ended the one before.
+"""
 
 SIGN_S = 1.0
 """How often a child gives a sign of life."""
@@ -44,6 +48,8 @@ class Parent:
         self.deaths: list[float] = []
         self.child = 0
         self.signs = -1
+        self.is_after_failure = self.was_hung = False
+        self.killed_for_memory = 0
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT; the exit status."""
@@ -70,11 +76,12 @@ class Parent:
                 elif time.monotonic() - last_sign > limit_s:
                     what = "its agents have blocked it" if limit_s == HUNG_S else "its agents have been loading"
                     log.error("%s: %s for %.0f s: it is replaced, its calls go on", self.name, what, limit_s)
-                    last_sign = time.monotonic()
+                    last_sign, self.was_hung = time.monotonic(), True
                     self._signal(signal.SIGKILL)
                 if is_ready:
                     notify.notify("WATCHDOG=1")  # we live: whether the child does is ours to judge, not the manager's
             status = self._bury(pidfd)
+            self.is_after_failure = self._was_own_doing(status)
             if self.is_stopping:
                 break
             if not is_ready:
@@ -88,6 +95,7 @@ class Parent:
     def _fork(self) -> int:
         self.signs, theirs = os.pipe2(os.O_CLOEXEC)
         parent = os.getpid()
+        self.was_hung, self.killed_for_memory = False, killed_for_memory()
         self.child = os.fork()
         if self.child == 0:
             self._become_child(theirs, parent)
@@ -100,7 +108,7 @@ class Parent:
         try:
             forking.live_with(parent)
             os.environ.pop("NOTIFY_SOCKET", None)
-            status = self.live(lambda: _write(signs))
+            status = self.live(lambda: _write(signs), self.is_after_failure)
         except BaseException:
             log.exception("%s failed", self.name)
         finally:
@@ -118,6 +126,11 @@ class Parent:
         os.close(pidfd)
         os.close(self.signs)
         return os.waitstatus_to_exitcode(result)
+
+    def _was_own_doing(self, status: int) -> bool:
+        """Not where an operator, or whoever else may, has killed it."""
+        is_from_outside = status in (-signal.SIGKILL, -signal.SIGTERM)
+        return self.was_hung or not is_from_outside or killed_for_memory() > self.killed_for_memory
 
     def _slow_down(self) -> None:
         now = time.monotonic()
@@ -137,3 +150,12 @@ class Parent:
 def _write(signs: int) -> None:
     with contextlib.suppress(BrokenPipeError):
         os.write(signs, b".")
+
+
+def killed_for_memory() -> int:
+    """How many processes the kernel has ended since it started, for want of memory: it does so with SIGKILL, like anybody."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -8,6 +8,7 @@ the next process takes the agents' part over.
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -78,9 +79,7 @@ def load_routes(settings: config.Config) -> bool:
     return not references or bad < len(references)
 
 
-async def serve(
-    rings: Rings, bell_fd: int, channel: Channel, index: int, settings: config.Bridge, give_sign: Callable[[], None]
-) -> None:
+async def serve(bridge: Bridge, settings: config.Bridge, give_sign: Callable[[], None]) -> None:
     """Until SIGTERM or SIGINT. Raises ConfigurationError."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -89,10 +88,9 @@ async def serve(
     entrance = None
     if settings.door:
         doors.door = doors.Door()
-        entrance = await open_door(doors.door, settings, index)
-    bridge = Bridge(rings, bell_fd, channel, index)
+        entrance = await open_door(doors.door, settings, bridge.index)
     bridge.start()
-    log.info("bridge %d is ready", index)
+    log.info("bridge %d is ready", bridge.index)
     while not stopping.is_set():
         give_sign()
         with contextlib.suppress(TimeoutError):
@@ -110,7 +108,7 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def live(settings: config.Config, index: int, give_sign: Callable[[], None]) -> int:
+def live(settings: config.Config, index: int, give_sign: Callable[[], None], is_after_failure: bool) -> int:
     """The process that runs the agents, from its fork to its end."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until the loop takes it over
     try:
@@ -127,7 +125,8 @@ def live(settings: config.Config, index: int, give_sign: Callable[[], None]) -> 
     channel = Channel(context, settings.runtime_path(), f"bridge-{index}")
     runner = asyncio.Runner(loop_factory=event_loop())
     try:
-        runner.run(serve(rings, bell_fd, channel, index, settings.bridge, give_sign))
+        bridge = Bridge(rings, bell_fd, channel, index, is_after_failure)
+        runner.run(serve(bridge, settings.bridge, give_sign))
     except ConfigurationError as failure:
         log.error("%s", failure)
         return 1
@@ -148,4 +147,4 @@ def main(arguments: list[str] | None = None) -> int:
     except BellframeError as failure:
         print(f"bellframe: bridge {given.index}: {failure}", file=sys.stderr)
         return 1
-    return Parent(f"bridge {given.index}", lambda give_sign: live(settings, given.index, give_sign)).run()
+    return Parent(f"bridge {given.index}", functools.partial(live, settings, given.index)).run()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai_bridge.agent import Agent, BatchAgent
+from ai_bridge.at_work import AtWork, Rows, at_work
 from ai_bridge.barge_in import FLUSH, IDLE, OFF
 from ai_bridge.call import Call
 from ai_bridge.frame import Frame, Pcm
@@ -67,7 +68,8 @@ class CallRunner:
         is_same = call.sample_rate_hz == call.line_rate_hz
         self._resampler = None if is_same else Resampler(call.line_rate_hz, call.sample_rate_hz, is_realtime=True)
         self._position_scale = call.sample_rate_hz / call.line_rate_hz
-        self.task = asyncio.get_running_loop().create_task(self._run(), name=f"agent of call {call.call_id}")
+        work: AtWork[None] = AtWork(self._run(), call.speech.rings, call.row, call.generation)
+        self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=f"agent of call {call.call_id}")
 
     # ---- what happens on the line -----------------------------------------------------------------------------
 
@@ -281,9 +283,7 @@ class BatchRunner:
             call = values[0]
             assert isinstance(call, Call)
             try:
-                answer = getattr(self.agent, handler)(*values)
-                if answer is not None:
-                    await answer
+                await self._do(call.row, call.generation, getattr(self.agent, handler), *values)
             except AGENT_RAISES as failure:
                 if isinstance(failure, asyncio.CancelledError) and is_cancelled():
                     raise
@@ -291,6 +291,12 @@ class BatchRunner:
             if handler == "on_end":
                 self.intake.remove(call.index)
         return not self.has_failed
+
+    async def _do(self, rows: Rows, generations: Rows, handler: Callable[..., Awaitable[None] | None], *values: object) -> None:
+        with at_work(self.intake.rings.words, rows, generations):
+            answer = handler(*values)
+        if answer is not None:
+            await AtWork(_awaiting(answer), self.intake.rings, rows, generations)
 
     async def _take_tick(self) -> bool:
         """Hand over one frame of every call that has one. False: there was none."""
@@ -315,10 +321,9 @@ class BatchRunner:
         narrow = np.flatnonzero(frames["samples"] != samples.shape[1])
         for n in narrow:  # only where calls of several rates share one agent
             samples[n, frames["samples"][n] :] = 0
+        seats = frames["sequence"]
         try:
-            answer: Awaitable[None] | None = self.agent.on_batch(frames["sequence"], frames, samples)
-            if answer is not None:
-                await answer
+            await self._do(self.intake.rows[seats], self.intake.generations[seats], self.agent.on_batch, seats, frames, samples)
         except AGENT_RAISES as failure:
             if isinstance(failure, asyncio.CancelledError) and is_cancelled():
                 raise
@@ -326,6 +331,10 @@ class BatchRunner:
             for call in list(self.intake.calls):
                 if call is not None and not call.has_ended:
                     self._failed(call, f"{type(self.agent).__name__}.on_batch", failure)
+
+
+async def _awaiting(answer: Awaitable[None]) -> None:
+    await answer
 
 
 def own_trace(trace: TracebackType | None) -> TracebackType | None:

@@ -1,4 +1,6 @@
-"""`python -m bench [QUESTION ...]`: ask, print the answers beside the bars, and draw them.
+"""`python -m bench [QUESTION ...] [--NAME VALUE ...]`: ask, print the answers beside the bars, and draw them.
+
+A name and its value are for each question asked, such as `python -m bench kills --times 100`: see its `answer`.
 
 Answers go to results/ as JSON and pictures. The generator is pinned away from the worker; run it on a machine that
 has nothing else to do, or read the disturbance that is printed with each figure.
@@ -25,6 +27,7 @@ QUESTIONS = {
     "voice_activity": "who notices that a caller speaks in noise, and what it costs",
     "turns": "what an interrupted agent is told against the recording of the wire",
     "takeover": "the gap when a worker is killed",
+    "kills": "what is lost when each of our processes is killed again and again",
     "call_setups": "complete calls a second, and how long a caller waits for the answer",
     "front_takeover": "how soon a killed front's successor answers, and what is lost",
     "flood": "twenty thousand messages a second of strangers, beside calls and a trusted trunk",
@@ -39,7 +42,8 @@ RESULTS = pathlib.Path("results")
 
 
 def main() -> int:
-    asked = sys.argv[1:] or list(QUESTIONS)
+    asked, settings = words(sys.argv[1:])
+    asked = asked or list(QUESTIONS)
     unknown = [name for name in asked if name not in QUESTIONS]
     if unknown:
         print(f"bench: no such question: {unknown[0]}; there are {', '.join(QUESTIONS)}", file=sys.stderr)
@@ -49,12 +53,24 @@ def main() -> int:
     for name in asked:
         print(f"\n{name}: {QUESTIONS[name]}", flush=True)
         started = time.monotonic()
-        found = importlib.import_module(f"bench.{name}").answer()
+        found = importlib.import_module(f"bench.{name}").answer(**settings)
         (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1, default=float))
         show(found)
         drawn = picture.draw(name, found, RESULTS / f"{name}.png")
         print(f"  took {time.monotonic() - started:.0f} s; {RESULTS / name}.json" + (f", {drawn}" if drawn else ""), flush=True)
     return 0
+
+
+def words(given: list[str]) -> tuple[list[str], dict[str, int | str]]:
+    """Questions, and what is said with --NAME VALUE."""
+    asked, settings, rest = list[str](), dict[str, int | str](), iter(given)
+    for word in rest:
+        if word.startswith("--"):
+            value = next(rest, "")
+            settings[word[2:]] = int(value) if value.isdecimal() else value
+        else:
+            asked.append(word)
+    return asked, settings
 
 
 def show(found: Any, indent: str = "  ") -> None:

@@ -94,6 +94,22 @@ def _takeover(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 250, "bar for the longest gap")
 
 
+def _kills(axes: Any, found: Any) -> None:
+    rows = {kind: row for kind, row in found.items() if kind != "records"}
+    for n, (p, name) in enumerate(((50, "p50"), (99, "p99"), (100, "longest"))):
+        at = [i + 0.26 * n for i in range(len(rows))]
+        drawn = axes.bar(at, [row["gap_ms"].get(p, row["gap_ms"].get(str(p))) for row in rows.values()], 0.24, label=name)
+        axes.bar_label(drawn, fmt="%.0f", padding=2)
+    for i, row in enumerate(rows.values()):
+        axes.hlines(row["bar_ms"], i - 0.15, i + 0.67, color="#c04040", linestyle="--", label="bar for p99" if i == 0 else None)
+    axes.set_xticks([i + 0.26 for i in range(len(rows))], [f"{kind}\n{row['kills']} times" for kind, row in rows.items()])
+    axes.set(ylabel="ms without RTP", yscale="log", ylim=(10, None))
+    lost, failed = (sum(row[name] for row in rows.values()) for name in ("lost", "failed_setups"))
+    once = f"{found['records']['calls']} calls recorded, {found['records']['missing']} missing, {found['records']['twice']} twice"
+    axes.set_title(f"SIGKILL under {next(iter(rows.values()))['calls']} calls: {lost} lost, {failed} set-ups failed; {once}", loc="left")
+    axes.legend(frameon=False)
+
+
 def _front_takeover(axes: Any, found: Any) -> None:
     values = {f"answered, {key}": value for key, value in found["answered_ms"].items()}
     values |= {f"set-up, {key}": value for key, value in found["setup_ms"].items()} | {"longest RTP gap": found["gap_ms"][100]}
@@ -202,6 +218,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "voice_activity": _voice_activity,
     "turns": _turns,
     "takeover": _takeover,
+    "kills": _kills,
     "front_takeover": _front_takeover,
     "flood": _flood,
     "call_setups": _call_setups,

@@ -105,7 +105,8 @@ def free_ports(count: int) -> int:
 
 @contextlib.contextmanager
 def running(
-    agent: str, calls: int, sip: dict[str, object] | None = None, recordings: str = "", **media: object
+    agent: str, calls: int, sip: dict[str, object] | None = None, recordings: str = "", records: dict[str, object] | None = None,
+    **media: object,
 ) -> Iterator[Server]:
     """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end.
 
@@ -128,6 +129,7 @@ def running(
         },
         "routes": [{"agent": agent}],
         "recording": {"directory": recordings},
+        "records": records or {},
     }
     config = runtime / "bench.json"
     config.write_text(json.dumps(settings))

@@ -117,7 +117,8 @@ class Media(Section):
     max_late_percent: float = 5.0
     """The same for packets that go out 16 ms late or more: the calls that are up are heard to suffer. 100: never refused for it."""
     heartbeat_timeout_ms: int = 200
-    """A worker that has not finished a cycle for this long is replaced. Its calls go on."""
+    """A worker that has not finished a cycle for this long is replaced. Its calls go on. One that was stopped, or that does not come round
+    though it has a core, is seen sooner; more than this helps a machine that does not let its workers run."""
 
 
 class Bridge(Section):

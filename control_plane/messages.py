@@ -33,6 +33,8 @@ class Alive(Message):
     late_percent: float = 0.0
     """Worker: packets of the last seconds that went out 16 ms or more after their time."""
     agents: tuple[str, ...] = ()
+    suspects: tuple[int, ...] = ()
+    """Bridge: rows of the calls at whose agents' work the process before it ended, unless somebody else ended it."""
 
 
 # ---- front -> worker ------------------------------------------------------------------------------------
@@ -496,7 +498,7 @@ class Calls(Message):
 
 
 class EndedCalls(Message):
-    """`front` is another one when the front was replaced, and then counting began anew."""
+    """`front` is another number when the front was replaced, and then counting began anew."""
 
     front: int
     calls: tuple[CallFacts, ...]

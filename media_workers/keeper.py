@@ -25,6 +25,7 @@ from control_plane.listen_config import media_host
 from control_plane.notify import listen_fds, notify, watchdog_interval_s
 from media_workers import sockets, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
+from media_workers.pulse import MS, Pulse
 from media_workers.worker import MediaWorker
 from shm import counters, doorbell, forking, handover, layout, segment
 from shm.counters import WORKER, Counters
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.02
 """How often heartbeats are looked at."""
-START_MS = 2000
-"""A worker that has not finished its first cycle may take this much longer."""
 LATE_LOOK_NS = 100_000_000
 KEPT = ("rings", "media", "counters", "bells", "rtp")
 """Names of what is left with the service manager."""
@@ -66,7 +65,7 @@ class Keeper:
         self.pidfds: dict[int, int] = {}
         self.pids: list[int] = [0] * len(self.cores)
         self.deaths: list[list[float]] = [[] for _ in self.cores]
-        self.spawned_ns = [0] * len(self.cores)
+        self.pulses: dict[int, Pulse] = {}
         self.not_before = [0.0] * len(self.cores)
         self.epolls = [self._make_epoll(index) for index in range(len(self.cores))]
         self.looked_ns = 0
@@ -167,12 +166,13 @@ class Keeper:
         """Fork a worker into this place. A new generation: should its predecessor still breathe, it is fenced."""
         totals = self.counters.workers[index]
         totals[WORKER["generation"]] += 1
-        totals[WORKER["heartbeat_ns"]] = self.spawned_ns[index] = time.monotonic_ns()
+        totals[WORKER["heartbeat_ns"]] = spawned_ns = time.monotonic_ns()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._become_worker(index, parent)
         self.pids[index] = pid
+        self.pulses[index] = Pulse(pid, spawned_ns, self.config.media.heartbeat_timeout_ms * MS)
         self.pidfds[os.pidfd_open(pid)] = index
 
     def _become_worker(self, index: int, parent: int) -> None:
@@ -220,7 +220,7 @@ class Keeper:
                 self.spawn(index)
 
     def kill_hung(self) -> None:
-        """A worker whose heartbeat stopped is ended; its pidfd then brings the successor.
+        """A worker that hangs is ended; its pidfd then brings the successor, so no two ever have the same calls.
 
         If this look itself came late, the machine stood still, and its workers with it: they get until the next look.
         """
@@ -230,10 +230,9 @@ class Keeper:
         if was_late:
             return
         for index in self.pidfds.values():
-            heartbeat_ns = int(self.counters.workers[index, WORKER["heartbeat_ns"]])
-            silent_ms = (now - heartbeat_ns) / 1e6 - (START_MS if heartbeat_ns == self.spawned_ns[index] else 0)
-            if silent_ms > self.config.media.heartbeat_timeout_ms:
-                log.warning("worker %d has not finished a cycle for %.0f ms: it is replaced", index, silent_ms)
+            why = self.pulses[index].why_hung(int(self.counters.workers[index, WORKER["heartbeat_ns"]]), now)
+            if why:
+                log.warning("worker %d %s: it is replaced", index, why)
                 self.counters.workers[index, WORKER["heartbeat_ns"]] = now
                 os.kill(self.pids[index], signal.SIGKILL)
 

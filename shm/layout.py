@@ -26,7 +26,7 @@ words of a call, in cache lines by writer:
     line 1  worker           TO_AI_WRITE
     line 2  worker           FROM_AI_READ PLAYED
     line 3  bridge           FROM_AI_WRITE
-    line 4  bridge           TURN PAUSED DUCK_DB
+    line 4  bridge           TURN PAUSED DUCK_DB AT_WORK
     line 5  bridge           TO_AI_READ, kept here so that the bridge's successor goes on where it was
     line 6  worker           TAPE TAPE_WRITE REEL REEL_AT REEL_NS
     line 7  worker           CAPTURE_WRITE
@@ -37,6 +37,7 @@ TURN is the newest turn of the agent: the worker drops what belongs to an older 
 "stop and say this instead" is one store. PLAYED is turn << 40 | samples of that turn that are on the wire:
 one word, so that both are always read together.
 DUCK_DB is by how many decibels what the agent says is lowered, 0 to MAX_DUCK_DB: from the next packet on, keys excepted.
+AT_WORK is GENERATION while the bridge is in this call's agent's code, else 0: whose code ran when a bridge died.
 
 TAPE says whether the call is recorded: TAPE_OFF, TAPE_RUNNING or TAPE_PAUSED. TAPE_WRITE counts the samples on the tape, on the
 absolute grid that packets go out on: while it runs, a second of the clock is a second of it, to the sample, also where nothing was sent.
@@ -61,7 +62,7 @@ GENERATION, SAMPLE_RATE_HZ, FRAME_SAMPLES, BRIDGE = range(4)
 TO_AI_WRITE = 8
 FROM_AI_READ, PLAYED = 16, 17
 FROM_AI_WRITE = 24
-TURN, PAUSED, DUCK_DB = 32, 33, 34
+TURN, PAUSED, DUCK_DB, AT_WORK = 32, 33, 34, 35
 MAX_DUCK_DB = 60
 TO_AI_READ = 40
 TAPE, TAPE_WRITE, REEL, REEL_AT, REEL_NS = range(48, 53)

@@ -39,8 +39,9 @@ MS, SECOND = 1_000_000, 1_000_000_000
 RESEND_NS, SLOW_RESEND_NS = 250 * MS, 2 * SECOND
 MINUTE_NS = 60 * SECOND
 QUICK_NS = 5 * SECOND  # a process that is replaced is back by then; what stays away longer is asked more slowly
+PATIENCE_NS = 8 * SECOND  # beyond that limit, where there is no other worker: a keeper that is started again is there in two
 WORKER_LIMIT_NS, BRIDGE_LIMIT_NS, RING_LIMIT_NS, CLOSE_LIMIT_NS = 2 * SECOND, 5 * SECOND, 120 * SECOND, 10 * SECOND
-MAX_AGENT_DEATHS, AGENT_DEATHS_NS = 3, 60 * SECOND  # a call that ends its agent's process again and again ends the other calls' agents, too
+MAX_AGENT_DEATHS, AGENT_DEATHS_NS = 3, 60 * SECOND  # each of them interrupts the other calls' agents, too
 AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a caller does not wait much longer
 
 
@@ -62,6 +63,7 @@ class Desk(Protocol):
     def front_id(self) -> int: ...
     def tell_worker(self, index: int, message: Message) -> None: ...
     def tell_bridge(self, index: int, message: Message) -> None: ...
+    def has_another_worker(self, call: "Call", now_ns: int) -> bool: ...
     def another_worker(self, call: "Call", now_ns: int) -> bool: ...
     def dial(self, call: "Call", now_ns: int) -> None: ...
     def changed(self, call: "Call", now_ns: int) -> None: ...
@@ -93,8 +95,10 @@ class Call:
         """How long it may last once it is answered; 0: no limit."""
         self.end_ns: int | None = None
         """When that is over."""
+        self.was_at_work = False
+        """Its agent's code was running when the bridge ended last, and nobody had killed it."""
         self.agent_deaths: list[int] = []
-        """When its bridge was replaced, lately."""
+        """When that was so, lately."""
         self.has_tried_another = False
         self.worker_command: Message | None = None
         self.bridge_command: Message | None = None
@@ -263,10 +267,13 @@ def speak_early(call: Call, now_ns: int) -> None:
 
 
 def count_death(call: Call, now_ns: int) -> None:
+    """A call that ends its agent's process again and again. The others of that process go on, however often it ends."""
+    if not call.was_at_work:
+        return
     call.agent_deaths = [then_ns for then_ns in call.agent_deaths if now_ns - then_ns < AGENT_DEATHS_NS] + [now_ns]
     if len(call.agent_deaths) >= MAX_AGENT_DEATHS:
         times = f"{len(call.agent_deaths)} times within {AGENT_DEATHS_NS // SECOND} s"
-        call.fail(f"the process of its agent {call.agent} died {times}; look into the log of bridge {call.bridge}", now_ns, 500)
+        call.fail(f"its agent {call.agent} ended its process {times}; look into the log of bridge {call.bridge}", now_ns, 500)
 
 
 def resume_agent(call: Call, now_ns: int) -> None:
@@ -351,8 +358,12 @@ def update_media(call: Call, now_ns: int) -> None:
 
 
 def try_another_worker(call: Call, now_ns: int) -> None:
-    """Once. What the first one may open late is closed when it says so."""
-    first, why = call.worker, call.refusal or f"was silent for {WORKER_LIMIT_NS // SECOND} s"
+    """Once; what the first one may open late is closed when it says so. Where there is no other, one that is silent is waited for."""
+    first, why = call.worker, call.refusal or f"was silent for {(now_ns - call.ordered_ns) // SECOND} s"
+    may_wait = not call.refusal and now_ns - call.started_ns < PATIENCE_NS
+    if may_wait and not call.has_tried_another and not call.desk.has_another_worker(call, now_ns):
+        call.step_deadline_ns = now_ns + WORKER_LIMIT_NS
+        return
     call.refusal, call.worker_command = "", None
     if call.has_tried_another:
         call.fail(f"503: worker {first} {why}, and so another before it; look into the log of the media workers", now_ns)

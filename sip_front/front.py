@@ -49,7 +49,7 @@ from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.redirection import Redirection
 from sip_front.session import Session
 from sip_front.session_state import Event
-from sip_front.succession import PATIENCE_NS, Succession
+from sip_front.succession import PATIENCE_NS, WORKER_AWAY_LIMIT_NS, Succession
 from sip_front.trace import Trace, TraceStore, text_of
 from sip_front.transport import Address, PlaceTowards
 from sip_front.trunk import explain
@@ -61,7 +61,7 @@ TICK_NS = 1_000_000_000
 FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed | MediaSilent | AgentStarted | AgentFailed
 """Of a call, from its worker or its bridge."""
 CAUSES = {"answered": Cause.FAR_END_ANSWERED, "early": Cause.EARLY_MEDIA}
-WORKER_AWAY_LIMIT_NS, BRIDGE_AWAY_LIMIT_NS = 15_000_000_000, 30_000_000_000
+BRIDGE_AWAY_LIMIT_NS = 30_000_000_000
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
 
 
@@ -188,6 +188,9 @@ class Front:
     def tell_bridge(self, index: int, message: Message) -> None:
         self._tell(self.peers.get("bridge", index), message)
 
+    def has_another_worker(self, call: Call, now_ns: int) -> bool:
+        return self.peers.choose("worker", now_ns, but=call.worker) is not None
+
     def another_worker(self, call: Call, now_ns: int) -> bool:
         other = self.peers.choose("worker", now_ns, but=call.worker)
         if other is None:
@@ -220,6 +223,10 @@ class Front:
     def remember(self, facts: CallFacts) -> None:
         """For people who ask what became of a call."""
         self.figures.take(facts)
+        self.user_agent.touched.add(facts.call_id)
+        self.keep_ended(facts)
+
+    def keep_ended(self, facts: CallFacts) -> None:
         self.ended[facts.call_id] = facts
         self.ended_order.append(facts.call_id)
         self.ended_total += 1
@@ -355,6 +362,7 @@ class Front:
             if alive.role == "bridge":
                 for call_id in list(peer.calls):
                     call = self.calls[call_id]
+                    call.was_at_work = call.opened is not None and call.opened.row in alive.suspects
                     call.step(Cause.AGENT_LOST, now_ns)
                     self.user_agent.deadlines.schedule(call)
 
@@ -362,6 +370,8 @@ class Front:
         """The first word of a worker or a bridge: it has calls of the front before us, and there are calls that wait for it."""
         role = peer.facts.role
         peer.calls.update(id for id, call in self.calls.items() if (call.worker if role == "worker" else call.bridge) == peer.index)
+        if role == "worker":
+            self.succession.ask_worker(peer.index)
         for session in self.succession.take_early():
             self.arrivals.receive(session, now_ns)
 
@@ -375,6 +385,8 @@ class Front:
         if call is None or peer is None or peer.identity != identity:
             if isinstance(message, MediaOpened | MediaSilent):  # a call that is over or has gone elsewhere must not keep a port
                 self.messages.append((identity, CloseMedia(message.call_id)))
+            elif isinstance(message, MediaClosed):
+                self.succession.close(message.call_id, message.counters)
             return True
         match message:
             case MediaOpened():
@@ -417,7 +429,7 @@ class Front:
         if now_ns - self.started_ns > PATIENCE_NS:
             for session in self.succession.take_early():
                 self.arrivals.receive(session, now_ns)
-        self._fail_forsaken(now_ns)
+        self.succession.expire(now_ns)
         self.user_agent.known_hosts = frozenset(session.peer.host for session in self.user_agent.sessions.values())
         self._handle_events(now_ns)
         self.peers.prune(now_ns)
@@ -425,14 +437,6 @@ class Front:
         self.trunks.tick(now_ns)
         self.phones.registrar.expire(now_ns)
         self.admission.log_the_rest(now_ns)
-
-    def _fail_forsaken(self, now_ns: int) -> None:
-        """Calls of the front before us whose worker has never reported to us."""
-        if now_ns - self.started_ns > WORKER_AWAY_LIMIT_NS:
-            for call in list(self.calls.values()):
-                if self.peers.get("worker", call.worker) is None and call.state not in (State.CLOSING, State.ENDED):
-                    call.fail(f"worker {call.worker} has not reported since the front was started; look into its log", now_ns)
-                    self.user_agent.deadlines.schedule(call)
 
     def _fail_calls(self, peer: Peer, text: str, now_ns: int) -> None:
         for call_id in list(peer.calls):

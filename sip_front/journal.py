@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from control_plane.messages import MediaDescription, MediaOpened, Recording
+from control_plane.messages import CallFacts, MediaDescription, MediaOpened, Recording
 from sip_front.call import Call, State
 from sip_front.call import resume_agent as order_agent
 from sip_front.call import update_media as order_media
@@ -41,6 +41,12 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
 
 class Over(msgspec.Struct, frozen=True, tag=True):
     call_id: str
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """What there is to record of a call. While it is closing, its worker has not yet said what its media counted."""
+
+    facts: CallFacts
 
 
 class SavedDialog(msgspec.Struct, frozen=True):
@@ -118,7 +124,9 @@ class SavedPhones(msgspec.Struct, frozen=True, tag=True):
     bindings: list[Binding]
 
 
-Entry = Begin | Saved | Over | SavedPhones
+Entry = Begin | Saved | Ended | Over | SavedPhones
+Left = Saved | Ended | SavedPhones
+"""What a front leaves to the next one."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
@@ -143,15 +151,17 @@ def read(octets: bytes) -> Iterator[Entry]:
         at += ENTRY.size + size
 
 
-def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Saved | SavedPhones]]:
-    """The front that wrote them, its calls as it left them, and its phones. (0, []) if there is nothing to go on with."""
-    front_id, calls = 0, dict[str | tuple[str], Saved | SavedPhones]()
+def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Left]]:
+    """The front that wrote them, its calls as it left them, those that ended, and its phones. (0, []) if there is nothing to go on with."""
+    front_id, calls = 0, dict[str | tuple[str], Left]()
     for entry in entries:
         match entry:
             case Begin():
                 front_id, calls = entry.front_id if entry.boot_id == boot_id else 0, {}
             case Saved():
                 calls[entry.call_id] = entry
+            case Ended():
+                calls[entry.facts.call_id] = entry
             case SavedPhones():
                 calls[(entry.user,)] = entry
             case Over():

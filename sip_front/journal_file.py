@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 from sip_front import journal
-from sip_front.journal import Entry, Saved, SavedPhones
+from sip_front.journal import Entry, Left
 
 log = logging.getLogger("front")
 BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
@@ -28,7 +28,7 @@ class JournalFile:
         self.size = self.shortest = 0
         self.has_failed = False
 
-    def read(self) -> tuple[int, list[Saved | SavedPhones]]:
+    def read(self) -> tuple[int, list[Left]]:
         """What the front before left: its number and its calls. (0, []) if it left nothing."""
         try:
             octets = self.path.read_bytes()

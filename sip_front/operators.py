@@ -127,7 +127,7 @@ class Operators:
         first = max(after, forgotten)
         wanted = islice(front.ended_order, first - forgotten, first - forgotten + MAX_ENDED_AT_ONCE)
         found = tuple(front.ended[call_id] for call_id in wanted)
-        return EndedCalls(front.front_id, found, first + len(found), max(0, first - after))
+        return EndedCalls(front.started_ns, found, first + len(found), max(0, first - after))
 
     def _status(self, now_ns: int) -> Status:
         front = self.front

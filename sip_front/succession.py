@@ -5,13 +5,17 @@ bridges have reported to a front that has just begun, such an INVITE waits.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from control_plane import table
 from control_plane.errors import BellframeError
+from control_plane.messages import CallFacts, CloseMedia
 from sip_front import journal
-from sip_front.call import Call
-from sip_front.journal import Entry, Over, Saved, SavedPhones
+from sip_front.call import CLOSE_LIMIT_NS, Call, State
+from sip_front.journal import Ended, Entry, Left, Over, Saved, SavedPhones
 from sip_front.session import Session
 from sip_front.session_state import State as SessionState
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("front")
 PATIENCE_NS = 3_000_000_000
 """Workers and bridges report once a second, and at once when they are started."""
+WORKER_AWAY_LIMIT_NS = 15_000_000_000
 MAX_EARLY = 256
 
 
@@ -29,6 +34,8 @@ class Succession:
         self.front = front
         self.written: set[str] = set()
         """Calls that the journal has."""
+        self.closing: dict[str, CallFacts] = {}
+        """Calls that ended with the front before us: their workers are asked what their media has counted."""
         self.early: list[Session] = []
         """Calls that came before there was a worker and a bridge."""
 
@@ -44,6 +51,11 @@ class Succession:
             if saved:
                 self.written.add(call_id)
                 entries.append(saved)
+            elif call_id in self.front.ended:
+                self.written.discard(call_id)
+                entries.append(Ended(self.front.ended[call_id]))
+            elif call and call.state is State.CLOSING:
+                entries.append(Ended(call.facts(call.ended_ns)))
             elif call_id in self.written:
                 self.written.discard(call_id)
                 entries.append(Over(call_id))
@@ -55,23 +67,31 @@ class Succession:
         """A journal that says the same in the fewest words."""
         self.front.user_agent.touched.clear()
         self.front.phones.registrar.changed.clear()
-        saved = [entry for call in self.front.calls.values() if (entry := journal.save(call))]
+        calls = self.front.calls.values()
+        saved = [entry for call in calls if (entry := journal.save(call))]
         self.written = {entry.call_id for entry in saved}
+        ended = [Ended(facts) for facts in (*self.front.ended.values(), *self.closing.values())]
+        ended += [Ended(call.facts(call.ended_ns)) for call in calls if call.state is State.CLOSING]
         phones = self.front.phones.registrar.bindings
-        return [journal.Begin(self.front.front_id, boot_id), *saved, *(SavedPhones(user, bindings) for user, bindings in phones.items())]
+        return [journal.Begin(self.front.front_id, boot_id), *ended, *saved, *(SavedPhones(*pair) for pair in phones.items())]
 
     # ---- taking over ---------------------------------------------------------------------------------------------
 
-    def take_over(self, front_id: int, entries: list[Saved | SavedPhones], now_ns: int) -> None:
+    def take_over(self, front_id: int, entries: list[Left], now_ns: int) -> None:
         """Before the first datagram is read."""
         front = self.front
         for entry in entries:
             if isinstance(entry, SavedPhones):
                 front.phones.registrar.restore(entry.user, entry.bindings, now_ns)
+            elif isinstance(entry, Ended) and entry.facts.state == "ended":
+                front.keep_ended(entry.facts)
+            elif isinstance(entry, Ended):
+                self.closing[entry.facts.call_id] = entry.facts
         calls = [entry for entry in entries if isinstance(entry, Saved)]
+        if calls or self.closing:
+            front.front_id = front_id  # the workers keep what this one opened
         if not calls:
             return
-        front.front_id = front_id  # the workers keep what this one opened
         for saved in calls:
             try:
                 self._take_over(saved, now_ns)
@@ -94,6 +114,37 @@ class Succession:
         for limit in front.limits_of(call):
             limit.calls.add(call.call_id)
         agent.deadlines.schedule(call)
+
+    # ---- calls that ended with the front before -----------------------------------------------------------------------
+
+    def ask_worker(self, index: int) -> None:
+        """It has reported for the first time."""
+        for facts in self.closing.values():
+            if facts.worker == index:
+                self.front.tell_worker(index, CloseMedia(facts.call_id))
+
+    def close(self, call_id: str, counters: Mapping[str, int]) -> None:
+        """The worker has said what the call's media counted; nothing, if it has forgotten or does not answer."""
+        facts = self.closing.pop(call_id, None)
+        if facts:
+            ended = msgspec.structs.replace(facts, state="ended", counters=dict(counters))
+            self.front.operators.show_call(ended)
+            self.front.remember(ended)
+
+    def expire(self, now_ns: int) -> None:
+        if self.closing and now_ns - self.front.started_ns > CLOSE_LIMIT_NS:
+            for call_id in list(self.closing):
+                self.close(call_id, {})
+        if now_ns - self.front.started_ns > WORKER_AWAY_LIMIT_NS:
+            self._fail_forsaken(now_ns)
+
+    def _fail_forsaken(self, now_ns: int) -> None:
+        """Calls of the front before us whose worker has never reported to us."""
+        front = self.front
+        for call in list(front.calls.values()):
+            if front.peers.get("worker", call.worker) is None and call.state not in (State.CLOSING, State.ENDED):
+                call.fail(f"worker {call.worker} has not reported since the front was started; look into its log", now_ns)
+                front.user_agent.deadlines.schedule(call)
 
     # ---- calls that come too early -----------------------------------------------------------------------------------
 

@@ -22,21 +22,22 @@ class Faults:
 
     def strike(self) -> None:
         kind = self.kinds[len(self.events) % len(self.kinds)]
-        pid = self.find(kind)
+        pid = find(self.server, kind)
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.events.append((time.monotonic() - self.started, kind, pid))
 
-    def find(self, kind: str) -> int:
-        """0: it is being replaced just now."""
-        if kind == "worker":
-            return self.server.worker_pid()
-        module = KINDS[kind].encode()
-        of_module = [pid for pid in self.server.pids() if module in _words(pid)]
-        if kind == "bridge":
-            return of_module[-1] if of_module else 0  # the fork that runs the agents, not its warm parent
-        return of_module[0] if of_module else 0
+
+def find(server: Server, kind: str) -> int:
+    """0: it is being replaced just now."""
+    if kind == "worker":
+        return server.worker_pid()
+    module = KINDS[kind].encode()
+    of_module = [pid for pid in server.pids() if module in _words(pid)]
+    if kind == "bridge":
+        return of_module[-1] if of_module else 0  # the fork that runs the agents, not its warm parent
+    return of_module[0] if of_module else 0
 
 
 def _words(pid: int) -> list[bytes]:

@@ -16,7 +16,7 @@ import logging, os, pathlib, sys, time
 from ai_bridge import parent
 parent.HUNG_S, parent.START_LIMIT_S = 0.6, {start_limit_s}
 births = pathlib.Path({births!r})
-def live(give_sign):
+def live(give_sign, is_after_failure):
     with births.open("a") as file:
         file.write(f"{{os.getpid()}}\\n")
     nth = len(births.read_text().split())
@@ -94,3 +94,20 @@ def test_a_child_that_never_gets_ready_is_given_up(run_parent):
     process, _, births = run_parent("    time.sleep(60)", start_limit_s=0.5)
     assert process.wait(10) != 0 and born(births) == 1
     assert b"its agents have been loading" in process.stderr.read()
+
+
+@pytest.mark.parametrize(("end", "is_own_doing"), [("os.abort()", True), ("os._exit(3)", True), ("os.kill(os.getpid(), 9)", False)])
+def test_the_next_child_knows_whether_the_one_before_ended_itself(run_parent, end: str, is_own_doing: bool):
+    """Who sends SIGKILL cannot be seen, so it counts as somebody else's; the kernel's, for want of memory, can."""
+    process, manager, births = run_parent(
+        f"""\
+    give_sign()
+    if nth == 1:
+        time.sleep(0.2)
+        {end}
+    births.with_name(f"after-{{is_after_failure}}").touch()
+    time.sleep(60)"""
+    )
+    until(births.with_name(f"after-{is_own_doing}").exists, manager)
+    process.terminate()
+    assert process.wait(10) == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import picture
-from bench.__main__ import QUESTIONS, show
+from bench.__main__ import QUESTIONS, show, words
 
 BENCH = pathlib.Path(picture.__file__).parent
 PERCENTILES_MS = {50: 21.4, 99: 30.2, 100: 33.9}
@@ -47,6 +47,13 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "calls": 200, "kills": 5, "lost": 0, "lost_setups": 0, "answered_ms": {"median": 420.0, "worst": 470.0},
         "setup_ms": {"median": 15.0, "worst": 1100.0}, "gap_ms": PERCENTILES_MS,
     },
+    "kills": {
+        **{kind: {
+            "kills": 100, "calls": 200, "lost": 0, "setups": 2000, "failed_setups": 0, "failures": {}, "gap_ms": PERCENTILES_MS,
+            "bar_ms": 100, "out_of_order_afterwards": 0, "back_ms": PERCENTILES_MS,
+        } for kind in ("worker", "front", "stopped worker")},
+        "records": {"calls": 2200, "missing": 0, "twice": 0},
+    },
     "flood": [
         {"sources": n, "messages_per_second": 19_988.0, "set_ups": 190, "failed": 0, "setup_ms": PERCENTILES_MS, "failed_after": 0,
          "setup_after_ms": PERCENTILES_MS, "longest_gap_ms": 26.0, "front_percent": 35.0, "front_grew_mb": 5.1, "generator_late_ms": 6.6}
@@ -73,6 +80,10 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
     "srtp_calls_per_core": {"AEAD_AES_128_GCM": [STEP, STEP | {"calls": 200}]},
 }
+
+
+def test_what_is_said_with_a_question() -> None:
+    assert words(["kills", "--times", "100", "--kinds", "worker,front"]) == (["kills"], {"times": 100, "kinds": "worker,front"})
 
 
 def test_every_question_has_its_picture_and_its_answer_here() -> None:

@@ -121,16 +121,16 @@ class Machine:
                 self.introduce(identity)
         self.network.at(self.network.now_ns + SECOND, self.report)
 
-    def introduce(self, identity: bytes) -> None:
+    def introduce(self, identity: bytes, suspects: tuple[int, ...] = ()) -> None:
         role, _, index = identity.decode().partition("-")
         capacity = self.capacity if role == "worker" else 0
-        self.tell(identity, Alive(role, int(index), self.pids[identity], capacity=capacity))  # type: ignore[arg-type]
+        self.tell(identity, Alive(role, int(index), self.pids[identity], capacity=capacity, suspects=suspects))  # type: ignore[arg-type]
 
-    def replace(self, identity: bytes) -> None:
-        """Another process in its place."""
+    def replace(self, identity: bytes, suspects: tuple[int, ...] = ()) -> None:
+        """Another process in its place. `suspects`: rows of the calls at whose work the one before ended itself."""
         self.pids[identity] += 1000
         self.silent.discard(identity)
-        self.introduce(identity)
+        self.introduce(identity, suspects)
 
     def kill_front(self) -> None:
         self.is_dead = True

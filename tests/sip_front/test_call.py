@@ -102,6 +102,25 @@ def test_when_both_workers_are_silent_the_caller_gets_503(machine: Machine, phon
     assert call.cause.startswith("503: worker 1 was silent for 2 s") and "log" in call.cause
 
 
+def test_the_only_worker_is_waited_for_while_its_keeper_is_started_again(network: Network, phone: Phone) -> None:
+    machine = Machine(network, workers=1)
+    machine.silent.add(b"worker-0")
+    phone.invite(run_s=4.0)
+    assert phone.statuses() == [100]
+    machine.silent.discard(b"worker-0")
+    network.run(2.5)
+    assert phone.statuses()[-1] == 200 and machine.states == ["ANSWERED"]
+
+
+def test_the_only_worker_is_not_waited_for_forever(network: Network, phone: Phone) -> None:
+    machine = Machine(network, workers=1)
+    machine.silent.add(b"worker-0")
+    phone.invite(run_s=9.0)
+    assert phone.statuses()[-1] == 503
+    (call,) = machine.front.calls.values()
+    assert call.cause.startswith("503: worker 0 was silent for 8 s, and there is no other with room")
+
+
 def test_a_worker_without_ports_is_passed_over(network: Network, machine: Machine, phone: Phone) -> None:
     machine.silent.add(b"worker-0")
     phone.invite()
@@ -521,21 +540,31 @@ def test_durations_are_counted_to_the_end(network: Network, machine: Machine, ph
 
 def test_a_call_that_ends_its_agents_process_again_and_again_is_ended(network: Network, machine: Machine, phone: Phone) -> None:
     phone.call()
+    (guilty,) = machine.rows.values()
     for _ in range(2):
-        machine.replace(b"bridge-0")
+        machine.replace(b"bridge-0", suspects=(guilty,))
         network.run(5)
     assert machine.states == ["UP"]
     network.run(60)
-    machine.replace(b"bridge-0")
+    machine.replace(b"bridge-0", suspects=(guilty,))
     network.run(1)
     assert machine.states == ["UP"], "three times, but not within a minute"
-    machine.replace(b"bridge-0")
+    machine.replace(b"bridge-0", suspects=(guilty,))
     network.run(1)
     started = len(machine.told(StartAgent))
-    machine.replace(b"bridge-0")
+    machine.replace(b"bridge-0", suspects=(guilty,))
     network.run(1)
-    assert machine.last_cause == "the process of its agent echo died 3 times within 60 s; look into the log of bridge 0"
+    assert machine.last_cause == "its agent echo ended its process 3 times within 60 s; look into the log of bridge 0"
     assert len(phone.requests("BYE")) >= 1 and len(machine.told(StartAgent)) == started
+
+
+def test_a_call_outlives_its_bridge_however_often_that_is_ended_by_others(network: Network, machine: Machine, phone: Phone) -> None:
+    phone.call()
+    (row,) = machine.rows.values()
+    for _ in range(100):
+        machine.replace(b"bridge-0", suspects=(row + 1,))
+        network.run(0.5)
+    assert machine.states == ["UP"] and len(machine.told(StartAgent)) == 101
 
 
 def test_a_name_that_is_found_while_draining_is_not_dialled(network: Network, machine: Machine, phone: Phone) -> None:

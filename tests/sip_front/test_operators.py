@@ -186,11 +186,11 @@ def test_calls_that_ended_are_named_in_order_and_what_is_forgotten_is_counted(ma
         (lookup,) = machine.front.originator.take_lookups()
         machine.front.originator.fail_order(lookup, "no address")
     first = ask(machine, GetEnded(1))
-    assert isinstance(first, EndedCalls) and (first.front, first.last, first.missed) == (machine.front.front_id, 4, 1)
+    assert isinstance(first, EndedCalls) and (first.front, first.last, first.missed) == (machine.front.started_ns, 4, 1)
     second = ask(machine, GetEnded(first.last))
     assert isinstance(second, EndedCalls) and (second.last, second.missed) == (5, 0)
     assert [call.call_id for call in (*first.calls, *second.calls)] == ["out-2", "out-3", "out-4"]
-    assert ask(machine, GetEnded(5)) == EndedCalls(machine.front.front_id, (), 5)
+    assert ask(machine, GetEnded(5)) == EndedCalls(machine.front.started_ns, (), 5)
 
 
 def test_who_watches_calls_only_costs_no_trace(machine: Machine, phone: Phone) -> None:

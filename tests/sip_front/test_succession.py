@@ -2,7 +2,19 @@
 
 import pytest
 
-from control_plane.messages import CloseMedia, HangUp, HoldCall, MediaRefused, OpenMedia, Originate, StartAgent, UpdateMedia
+from control_plane.messages import (
+    CloseMedia,
+    EndedCalls,
+    GetEnded,
+    HangUp,
+    HoldCall,
+    MediaClosed,
+    MediaRefused,
+    OpenMedia,
+    Originate,
+    StartAgent,
+    UpdateMedia,
+)
 from sip_front.call import State
 from sip_front.message import Response
 from tests.sip_front.simulation import SECOND, Machine, Network, Phone
@@ -196,6 +208,46 @@ def test_what_has_ended_is_not_taken_over(machine: Machine, phone: Phone) -> Non
     phone.request("BYE")
     replace_front(machine)
     assert not machine.front.calls and machine.front.front_id
+
+
+def recorded(machine: Machine) -> list[tuple[str, dict[str, int]]]:
+    """What the front answers to whoever writes the call records."""
+    machine.tell(b"http", GetEnded(0))
+    answer = machine.told(EndedCalls, b"http")[-1]
+    return [(call.cause, call.counters) for call in answer.calls]
+
+
+def test_a_call_that_ended_before_the_front_died_can_still_be_recorded(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    phone.request("BYE")
+    machine.network.run(1)
+    (before,) = recorded(machine)
+    replace_front(machine)
+    assert recorded(machine) == [before]
+    replace_front(machine)
+    assert recorded(machine) == [before], "the short journal says it, too"
+
+
+def test_a_call_that_was_closing_is_recorded_with_what_its_media_counted(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    (call,) = machine.front.calls.values()
+    machine.deaf.add(b"worker-0")
+    phone.request("BYE")
+    machine.network.run(1)
+    assert recorded(machine) == [] and call.state is State.CLOSING
+    replace_front(machine)
+    assert machine.told(CloseMedia) == [CloseMedia(call.call_id)] and recorded(machine) == []
+    machine.tell(b"worker-0", MediaClosed(call.call_id, {"packets_sent": 9}))
+    assert recorded(machine) == [(call.cause, {"packets_sent": 9})]
+
+
+def test_a_call_that_was_closing_is_recorded_though_its_worker_never_answers(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    machine.deaf.add(b"worker-0")
+    phone.request("BYE")
+    replace_front(machine)
+    machine.network.run(12)
+    assert [counters for _, counters in recorded(machine)] == [{}]
 
 
 def test_the_short_journal_says_the_same(machine: Machine, phone: Phone, network: Network) -> None:

@@ -27,7 +27,7 @@ def _reports(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def routes(reports: pathlib.Path) -> list[dict[str, Any]]:
     """By the number called. Everything else is echoed."""
-    names = {"slow": "Slow", "tone": "Tone", "witness": "Witness", "blocker": "Blocker"}
+    names = {"slow": "Slow", "tone": "Tone", "witness": "Witness", "blocker": "Blocker", "crash": "Crash"}
     probes = [{"to": number, "agent": f"probes:{name}", "arguments": {"reports": str(reports)}} for number, name in names.items()]
     return [*probes, {"agent": "echo"}]
 

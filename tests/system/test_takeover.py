@@ -154,6 +154,19 @@ def test_a_call_outlives_its_bridge_and_what_was_said_meanwhile_is_delivered(ser
     server.check_log()
 
 
+def test_the_call_whose_agent_ends_its_process_again_and_again_is_told_apart(server: Server) -> None:
+    with Caller(server.sip_port) as other, Caller(server.sip_port, to="crash") as guilty:
+        first = server.pid_of("bridge")
+        assert "its agent probes:Crash ended its process 3 times" in guilty.answer_bye(20.0)
+        assert server.pid_of("bridge") != first
+        other.wait_for_packets(100)
+        other.check_stream()
+        assert other.longest_gap_ms() < UNBROKEN_MS
+        wait_for("the echo", lambda: pitch_and_level(other.audio(len(other.received) - 50))[1] > 7_000)
+    server.wait_until_quiet()
+    server.checked = len(server.log())
+
+
 def test_an_agent_that_blocks_its_process_leaves_the_cadence_unbroken(server: Server) -> None:
     with Caller(server.sip_port, to="blocker") as blocked, Caller(server.sip_port) as other:
         for caller in (blocked, other):

@@ -1,6 +1,7 @@
 """Agents that see what happens to them, and write it where a test looks: `reports`/CALLER.json, .wav and .frames."""
 
 import json
+import os
 import pathlib
 import struct
 import time
@@ -84,3 +85,10 @@ class Early(Agent):
         self.heard += 1
         if self.heard == 25:
             self.call.answer()
+
+
+class Crash(Agent):
+    """Takes its process down the first time that it hears something, as native code may."""
+
+    def on_audio(self, frame: Frame) -> None:
+        os.abort()
