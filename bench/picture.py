@@ -128,6 +128,13 @@ def _flood(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 500, "bar for p99")
 
 
+def _idle_connections(axes: Any, found: Any) -> None:
+    parts = {f"{row['step']}\n{when}": row[when] for row in found for when in ("during", "after")}
+    values = {f"{name} p{p}": part["connect_ms"][p] for name, part in parts.items() for p in ("50", "99")}
+    failed, connects = (sum(part[name] for part in parts.values()) for name in ("failed", "connects"))
+    _bars(axes, values, "ms", f"{found[0]['opened']} idle connections: {failed} of {connects} trusted ones failed", 500, "bar for p99")
+
+
 def _call_setups(axes: Any, found: Any) -> None:
     for percentile, name in ((50, "p50"), (99, "p99"), (100, "worst")):
         axes.plot([row["rate"] for row in found], [row["setup_ms"][percentile] for row in found], "o-", label=name)
@@ -221,6 +228,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "kills": _kills,
     "front_takeover": _front_takeover,
     "flood": _flood,
+    "idle_connections": _idle_connections,
     "call_setups": _call_setups,
     "metrics_scrape": _metrics_scrape,
     "wire_bots": _wire_bots,

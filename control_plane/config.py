@@ -51,7 +51,7 @@ class Sip(Section):
     connection_idle_seconds: float = 600.0
     """A connection that is silent so long is closed, if no call uses it. Less than 120 would cut off phones that keep one open."""
     max_connections: int = 4096
-    """TCP and TLS, in all."""
+    """TCP and TLS, in all. Strangers, who may turn out to be [[users]], get three quarters of them, and connect 500 times a second."""
     max_connections_per_source: int = 256
     """TCP and TLS, of one address."""
     allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")

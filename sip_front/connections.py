@@ -12,6 +12,8 @@ from sip_front.transport import Address
 
 SECOND = 1_000_000_000
 PING_NS = 95 * SECOND  # RFC 5626 4.4.1: 95 to 120 s over a stream
+RESERVE = 4  # one in so many of the places is kept for those who may call without a password
+STRANGERS_RATE, STRANGERS_BURST = 500.0, 1000.0  # connections a second of all others together; more are closed unread
 MAX_BACKLOG = 256 * 1024  # octets that a far end has not taken: a hundred messages; it has stopped reading
 
 
@@ -28,12 +30,13 @@ class Connection:
     """`remote.flow` is its number."""
 
     __slots__ = (
-        "begun_ns", "framer", "heard_ns", "is_closed", "is_ours", "is_ready",
+        "begun_ns", "framer", "heard_ns", "is_closed", "is_ours", "is_ready", "is_stranger",
         "limits", "pinged_ns", "remote", "scheduled_ns", "waiting",
     )  # fmt: skip
 
-    def __init__(self, remote: Address, is_ours: bool, limits: Limits, now_ns: int) -> None:
-        self.remote, self.is_ours, self.limits = remote, is_ours, limits
+    def __init__(self, remote: Address, is_ours: bool, limits: Limits, now_ns: int, is_stranger: bool = False) -> None:
+        """`is_stranger`: of nobody whom we know by address; a password may still make a user of it."""
+        self.remote, self.is_ours, self.limits, self.is_stranger = remote, is_ours, limits, is_stranger
         self.framer = Framer()
         self.is_ready = self.is_closed = False
         self.heard_ns = self.pinged_ns = now_ns
@@ -82,17 +85,30 @@ class Connections:
         self.per_source: dict[str, int] = {}
         self.deadlines = Deadlines()
         self.last_flow = 0
+        self.strangers = 0
+        self.tokens, self.filled_at_ns = STRANGERS_BURST, 0
 
-    def why_full(self, host: str) -> str:
-        """Why another one from there is not taken, or nothing."""
+    def why_full(self, host: str, is_stranger: bool, now_ns: int) -> str:
+        """Why another one from there is not taken, or nothing. Takes a token of all strangers'."""
         if self.per_source.get(host, 0) >= self.limits.per_source:
             return f"it has {self.limits.per_source} connections already; raise sip.max_connections_per_source if it needs more"
         if len(self.by_flow) >= self.limits.most:
             return f"there are {self.limits.most} connections; raise sip.max_connections if the machine can carry more"
+        return self._why_full_for_strangers(now_ns) if is_stranger else ""
+
+    def _why_full_for_strangers(self, now_ns: int) -> str:
+        most = self.limits.most - self.limits.most // RESERVE
+        if self.strangers >= most:
+            return f"{most} strangers are connected, and the rest of sip.max_connections is for those in allow: is it one of them?"
+        self.tokens = min(STRANGERS_BURST, self.tokens + (now_ns - self.filled_at_ns) * STRANGERS_RATE / SECOND)
+        self.filled_at_ns = now_ns
+        if self.tokens < 1.0:
+            return f"strangers connect more than {STRANGERS_RATE:g} times a second; whoever belongs here will try again"
+        self.tokens -= 1.0
         return ""
 
-    def accept(self, host: str, port: int, transport: str, now_ns: int) -> Connection:
-        return self._add(Address(host, port, transport), False, now_ns)
+    def accept(self, host: str, port: int, transport: str, now_ns: int, is_stranger: bool = False) -> Connection:
+        return self._add(Address(host, port, transport), False, now_ns, is_stranger)
 
     def open(self, address: Address, now_ns: int) -> Connection:
         """One to be made. Our own calls need it: it counts, but is not refused."""
@@ -100,9 +116,10 @@ class Connections:
         self.by_key[address.key] = connection
         return connection
 
-    def _add(self, address: Address, is_ours: bool, now_ns: int) -> Connection:
+    def _add(self, address: Address, is_ours: bool, now_ns: int, is_stranger: bool = False) -> Connection:
         self.last_flow += 1
-        connection = Connection(address._replace(flow=self.last_flow), is_ours, self.limits, now_ns)
+        self.strangers += is_stranger
+        connection = Connection(address._replace(flow=self.last_flow), is_ours, self.limits, now_ns, is_stranger)
         self.by_flow[self.last_flow] = connection
         self.per_source[address.host] = self.per_source.get(address.host, 0) + 1
         self.deadlines.schedule(connection)
@@ -125,6 +142,7 @@ class Connections:
         if connection.is_closed:
             return False
         connection.is_closed = True
+        self.strangers -= connection.is_stranger
         del self.by_flow[connection.remote.flow]
         if self.by_key.get(connection.remote.key) is connection:
             del self.by_key[connection.remote.key]

@@ -140,11 +140,12 @@ class Front:
         self._handle_events(now_ns)
 
     def addresses_in_use(self) -> frozenset[object]:
-        """Flows and keys of what calls, trunks and phones need, and hosts of those whom calls are with."""
+        """Flows and keys of what calls, trunks and phones need, and hosts of those whom calls are with and where phones are."""
         peers = [session.peer for session in self.user_agent.sessions.values()]
         gateways = [address for addresses in self.trunks.addresses.values() for address in addresses]
-        streams = [address for address in (*peers, *gateways, *self.phones.registrar.sources()) if address.is_reliable]
-        return frozenset((*(a.flow for a in streams), *(a.key for a in streams), *(peer.host for peer in peers))) - {0}
+        phones = self.phones.registrar.sources()
+        streams = [address for address in (*peers, *gateways, *phones) if address.is_reliable]
+        return frozenset((*(a.flow for a in streams), *(a.key for a in streams), *(a.host for a in (*peers, *phones)))) - {0}
 
     def take_sip(self) -> list[tuple[bytes, Address]]:
         return self.user_agent.take_outbox()

@@ -196,6 +196,9 @@ class Process:
         """Default deny, before a handshake. Whom a call is up with may come back on another connection."""
         return self.front.callers.may_connect(host, time.monotonic_ns()) or host in self.used
 
+    def is_stranger(self, host: str) -> bool:
+        return host not in self.used and not self.front.callers.trunks_of(host)
+
     def is_worth_a_line(self, host: str, what: str) -> bool:
         return self.front.admission.is_worth_a_line(host, what, time.monotonic_ns())
 

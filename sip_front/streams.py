@@ -5,6 +5,7 @@ A stranger's connection is closed as soon as it is accepted: before a handshake,
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import socket
 import ssl
@@ -22,6 +23,7 @@ from sip_front.transport import TRANSPORTS, Address
 log = logging.getLogger("streams")
 BATCH = 64  # connections that are accepted before others get their turn
 CONNECT_LIMIT_S = 5.0  # to be there, with its handshake; the next server of a name is waiting
+MANY = 250  # connections that end at once and are worth an answer to the kernel
 REST_S = 0.5  # when there are no descriptors left
 UNHEARD_LIMIT_MS = 10_000  # data that the far end's kernel has not confirmed: it is dead, and a BYE can go another way before timer F
 CLOSE_LIMIT_S = 3.0  # for what a far end has still to read
@@ -36,6 +38,7 @@ class Owner(Protocol):
     def fail_to_send(self, octets: bytes, destination: Address, why: str) -> None: ...
     def lose_connection(self, lost: Address, why: str) -> None: ...
     def may_connect(self, host: str) -> bool: ...
+    def is_stranger(self, host: str) -> bool: ...
     def is_worth_a_line(self, host: str, what: str) -> bool: ...
     def addresses_in_use(self) -> frozenset[object]: ...
 
@@ -88,19 +91,20 @@ class Streams:
                 self.loop.call_later(REST_S, self.loop.add_reader, bound.socket.fileno(), self.accept, bound)
                 return
             host, port = bound.peer(source[:2])
-            why_not = self._why_not(host)
+            is_stranger, now_ns = self.owner.is_stranger(host), time.monotonic_ns()
+            why_not = self._why_not(host, is_stranger, now_ns)
             if why_not:
                 one.close()
                 if self.owner.is_worth_a_line(host, "connection"):
                     log.warning("closed a connection of %s to %s: %s", host, bound.listener, why_not)
                 continue
-            connection = self.connections.accept(host, port, bound.listener.transport, time.monotonic_ns())
+            connection = self.connections.accept(host, port, bound.listener.transport, now_ns, is_stranger)
             self.owner.spawn(self._welcome(one, connection))
 
-    def _why_not(self, host: str) -> str:
+    def _why_not(self, host: str, is_stranger: bool, now_ns: int) -> str:
         if not self.owner.may_connect(host):
             return f"{host} is not in sip.allow; add its network there if it is your trunk"
-        return self.connections.why_full(host)
+        return self.connections.why_full(host, is_stranger, now_ns)
 
     async def _welcome(self, one: socket.socket, connection: Connection) -> None:
         context = self.certificates.server if TRANSPORTS[connection.remote.transport].is_secure else None
@@ -208,7 +212,10 @@ class Streams:
     def expire(self, now_ns: int) -> None:
         """Once a second."""
         used = self.owner.addresses_in_use()
-        for connection in self.connections.take_expired(now_ns, used):
+        expired = self.connections.take_expired(now_ns, used)
+        if len(expired) >= MANY:
+            self.loop.call_later(CLOSE_LIMIT_S, give_back_memory)
+        for connection in expired:
             log.debug("closed the connection of %s: %s", connection.remote, connection.why_expired)
             transport = self.transports.pop(connection.remote.flow, None)
             self.connections.drop(connection)
@@ -217,6 +224,12 @@ class Streams:
         for connection in self.connections.take_pings(now_ns, used):
             with contextlib.suppress(KeyError):
                 self.transports[connection.remote.flow].write(PING)
+
+
+def give_back_memory() -> None:
+    """What a flood of connections took: the C library would keep it for the next one."""
+    with contextlib.suppress(AttributeError):  # musl has none
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -59,6 +59,11 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
          "setup_after_ms": PERCENTILES_MS, "longest_gap_ms": 26.0, "front_percent": 35.0, "front_grew_mb": 5.1, "generator_late_ms": 6.6}
         for n in (1, 10_000)
     ],
+    "idle_connections": [
+        {"step": name, "opened": 10_000, "taken": 10_000, "all_gone_after_s": 14.2, "grew_mb": 272.5, "kept_mb": 35.7}
+        | {when: {"connects": 240, "failed": 0, "connect_ms": {"50": 3.2, "99": 129.0, "100": 330.0}} for when in ("during", "after")}
+        for name in ("held", "strangers")
+    ],
     "call_setups": [
         {"rate": n, "calls": 10 * n, "failed": 0, "failures": {}, "setup_ms": PERCENTILES_MS, "front_percent": 58.0,
          "front_us_per_call": 2070.0, "repeats": 0, "generator_late_ms": 5.0}

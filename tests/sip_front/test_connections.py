@@ -1,6 +1,6 @@
 """The table of connections in simulated time."""
 
-from sip_front.connections import PING_NS, SECOND, Connections, Limits
+from sip_front.connections import PING_NS, SECOND, STRANGERS_BURST, Connections, Limits
 from sip_front.framing import PING
 from sip_front.transport import Address
 
@@ -36,11 +36,29 @@ def test_there_are_so_many_and_no_more() -> None:
     connections = table(most=3, per_source=2)
     first = connections.accept("192.0.2.1", 1, "tcp", 0)
     connections.accept("192.0.2.1", 2, "tcp", 0)
-    assert "raise sip.max_connections_per_source" in connections.why_full("192.0.2.1") and not connections.why_full("192.0.2.2")
+    assert "raise sip.max_connections_per_source" in connections.why_full("192.0.2.1", False, 0)
+    assert not connections.why_full("192.0.2.2", False, 0)
     connections.accept("192.0.2.2", 3, "tcp", 0)
-    assert "raise sip.max_connections if" in connections.why_full("192.0.2.3")
+    assert "raise sip.max_connections if" in connections.why_full("192.0.2.3", False, 0)
     connections.drop(first)
-    assert not connections.why_full("192.0.2.1")
+    assert not connections.why_full("192.0.2.1", False, 0)
+
+
+def test_strangers_leave_places_to_those_whom_we_know() -> None:
+    connections = table(most=8, per_source=8)
+    held = [connections.accept("198.51.100.1", port, "tcp", 0, is_stranger=True) for port in range(6)]
+    assert "6 strangers are connected" in connections.why_full("198.51.100.2", True, 0)
+    assert connections.why_full("192.0.2.1", False, 0) == ""
+    connections.drop(held[0])
+    assert connections.why_full("198.51.100.2", True, 0) == "" and connections.strangers == 5
+
+
+def test_strangers_who_storm_in_are_taken_at_a_pace() -> None:
+    connections = table(most=100_000)
+    taken = [not connections.why_full("198.51.100.2", True, 0) for _ in range(2_000)]
+    assert taken == [True] * int(STRANGERS_BURST) + [False] * (2_000 - int(STRANGERS_BURST))
+    assert "try again" in connections.why_full("198.51.100.2", True, 0) and not connections.why_full("192.0.2.1", False, 0)
+    assert not connections.why_full("198.51.100.2", True, SECOND), "500 more"
 
 
 def test_a_handshake_that_stalls_and_a_first_message_that_does_not_come_end_it() -> None:
