@@ -12,6 +12,7 @@ from ai_bridge.at_work import AtWork
 from ai_bridge.awaited import Mark, Press, Utterance
 from ai_bridge.barge_in import BargeIn, Interruption, from_arguments
 from ai_bridge.frame import Pcm
+from ai_bridge.headers import Headers
 from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
 from ai_bridge.speech import SpeechQueue, SpeechStream, as_pcm16
@@ -63,8 +64,8 @@ class Call:
         self.callee = start.callee
         """The number called."""
         self.direction: Literal["inbound", "outbound"] = start.direction
-        self.headers = dict(start.headers)
-        """Headers of the INVITE that were passed on."""
+        self.headers = Headers(start.headers)
+        """Headers of the INVITE that were passed on, their names in any case."""
         self.arguments = dict(start.arguments)
         """What the route, or whoever dialled, gave this agent."""
         self.resumed = start.resumed

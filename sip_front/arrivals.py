@@ -11,6 +11,7 @@ from control_plane.logs import clean
 from control_plane.routing import Asked, Routing, Row
 from sip_front.advice import Advice
 from sip_front.call import MINUTE_NS, OPENINGS, SECOND, Call
+from sip_front.identity import caller_of
 from sip_front.message import Request
 from sip_front.negotiation import warning
 from sip_front.session import Session
@@ -69,7 +70,7 @@ class Arrivals:
 
     def _asked(self, session: Session) -> Asked:
         request, trunk = session.invite, self.front.trunks.get(session.trunk)
-        number, caller = number_of(request.uri), number_of(request.from_.uri)
+        number, caller = number_of(request.uri), caller_of(request)
         tenant = (trunk.config.tenant if trunk else "") or self.tenant_of_user.get(session.user, "")
         return Asked(number, caller, session.trunk, tenant, request.headers, time.time())
 
@@ -102,7 +103,7 @@ class Arrivals:
         front.figures.refuse(session.trunk, status)
         session.refuse(status, why, now_ns, headers)
         if front.admission.is_worth_a_line(session.peer.host, str(status), now_ns):
-            caller, number = number_of(request.from_.uri), number_of(request.uri)
+            caller, number = caller_of(request), number_of(request.uri)
             text = "refused the call from %s (%s) to %s with %s"
             log.warning(text, caller, session.peer, number, why, extra={"call_id": session.call_id})
 

@@ -322,11 +322,11 @@ def _with_keys(line: MediaLine, protocol: str, cryptos: tuple[Crypto, ...]) -> M
 
 
 def _accept_keys(line: MediaLine, ours: MediaLine, srtp: str) -> SrtpKeys | None:
-    """Of the answer: the far end's key, and ours by the tag that it chose (RFC 4568 5.1.3)."""
+    """Of the answer: the far end's key, and ours of the line that it chose."""
     theirs, offered = sdes.read(line.attributes), sdes.read(ours.attributes)
     for crypto in theirs.usable:
-        match = offered.find(crypto.tag)
-        if match and match.suite == crypto.suite:
+        match = offered.chosen_by(crypto)
+        if match:
             return SrtpKeys(crypto.suite, crypto.secret, match.secret)
     if offered.usable and (srtp == "required" or ours.protocol == SECURE_RTP or theirs.usable or theirs.why_not):
         why = "; ".join(theirs.why_not) or "it chose none of the keys that we offered"

@@ -43,8 +43,10 @@ class Read(NamedTuple):
     why_not: tuple[str, ...]
     """Of each of the others."""
 
-    def find(self, tag: int) -> Crypto | None:
-        return next((crypto for crypto in self.usable if crypto.tag == tag), None)
+    def chosen_by(self, answer: Crypto) -> Crypto | None:
+        """Of our offer: what this line of an answer chose. By its tag (RFC 4568 5.1.3); who numbers the answer anew means the suite."""
+        fitting = [crypto for crypto in self.usable if crypto.suite == answer.suite]
+        return next((crypto for crypto in fitting if crypto.tag == answer.tag), fitting[0] if fitting else None)
 
 
 def new_secret(suite: str) -> bytes:

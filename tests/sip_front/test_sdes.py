@@ -83,7 +83,13 @@ def test_a_line_that_cannot_be_used_gives_way_to_the_next() -> None:
     lines = [f"1 {CM} inline:{KEY}|1:4", "2 NOVEL inline:x", f"3 {CM} inline:{KEY}", f"3 AES_CM_128_HMAC_SHA1_32 inline:{KEY}"]
     found = sdes.read([("ptime", "20"), *(("crypto", line) for line in lines), ("CRYPTO", f"5 {CM} inline:{KEY}"), ("crypto", None)])
     assert [crypto.tag for crypto in found.usable] == [3, 5] and len(found.why_not) == 4
-    assert found.find(5) == found.usable[1] and found.find(1) is None
+
+
+def test_an_answer_chooses_by_its_tag_and_else_by_its_suite() -> None:
+    offered = sdes.read([("crypto", f"2 {CM} inline:{KEY}"), ("crypto", f"5 {CM} inline:{KEY}")])
+    chosen = {tag: offered.chosen_by(sdes.Crypto(tag, CM, offered.usable[0].secret)) for tag in (2, 5, 1)}
+    assert chosen == {2: offered.usable[0], 5: offered.usable[1], 1: offered.usable[0]}
+    assert offered.chosen_by(sdes.Crypto(2, "AES_CM_128_HMAC_SHA1_32", b"")) is None
 
 
 def test_a_thousand_lines_cost_no_more_than_sixteen() -> None:

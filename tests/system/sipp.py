@@ -15,11 +15,14 @@ class Sipp:
     """Started when it is made; `finish` waits and asserts that every call went as its scenario says."""
 
     def __init__(
-        self, scenario: str, sip_port: int, folder: pathlib.Path, *more: str, to: str = "echo", calls: int = 1, rate: int = 10
+        self, scenario: str | pathlib.Path, sip_port: int, folder: pathlib.Path, *more: str, to: str = "echo", calls: int = 1,
+        rate: int = 10, port: int = 0,
     ) -> None:  # fmt: skip
-        self.port = free_ports(8)
-        self.errors, self.messages = folder / f"{scenario}-{self.port}.errors", folder / f"{scenario}-{self.port}.messages"
-        command = [require_peer("sipp"), f"{HOST}:{sip_port}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-s", to]
+        """`scenario`: the name of one of ours, or the path of a file."""
+        self.port = port or free_ports(8)
+        path = scenario if isinstance(scenario, pathlib.Path) else SCENARIOS / f"{scenario}.xml"
+        self.errors, self.messages = folder / f"{path.stem}-{self.port}.errors", folder / f"{path.stem}-{self.port}.messages"
+        command = [require_peer("sipp"), f"{HOST}:{sip_port}", "-sf", str(path), "-s", to]
         command += ["-i", HOST, "-p", str(self.port), "-mi", HOST, "-mp", str(self.port + 2), "-m", str(calls), "-r", str(rate)]
         command += ["-timeout", f"{LIMIT_S}s", "-timeout_error", "-recv_timeout", "8000", "-nostdin"]
         command += ["-trace_err", "-error_file", str(self.errors), "-trace_msg", "-message_file", str(self.messages), *more]

@@ -46,6 +46,25 @@ class Tone(Agent):
         fresh.rename(self.report)
 
 
+class Facts(Agent):
+    """Writes down what it is told of its call."""
+
+    def on_start(self, call: Call) -> None:
+        self.report = pathlib.Path(call.arguments["reports"]) / f"{call.headers.get('X-Report', call.caller)}.json"
+        self.keys = ""
+
+    def on_dtmf(self, key: str) -> None:
+        self.keys += key
+
+    def on_end(self, cause: str) -> None:
+        call = self.call
+        headers = {name: call.headers.get(name) for name in call.arguments["wanted"].split()}
+        facts = {"caller": call.caller, "callee": call.callee, "headers": headers, "keys": self.keys}
+        fresh = self.report.with_suffix(".new")
+        fresh.write_text(json.dumps(facts))
+        fresh.rename(self.report)
+
+
 RECORD = struct.Struct("<?qqqi")  # resumed, position, captured_ns, when it was seen, lost
 
 
