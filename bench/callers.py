@@ -9,6 +9,7 @@ import time
 
 from bench.load_generator import Generator
 from bench.server import Server
+from control_plane.formats import FORMATS
 from control_plane.srtp_suites import SUITES
 
 AT_ONCE = 50
@@ -55,7 +56,12 @@ class Callers:
     def _offer(self, i: int) -> str:
         host, port = self.server.host, self.generator.local_port(i)
         session = ("v=0", f"o=load {i} 1 IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0")
-        lines = [*session, f"m=audio {port} {'RTP/SAVP' if self.suite else 'RTP/AVP'} 0", "a=rtpmap:0 PCMU/8000"]
+        number, format = self.generator.payload_type, FORMATS[self.generator.format]
+        channels = f"/{format.channels}" if format.channels > 1 else ""
+        encoding = f"{number} {format.encoding}/{format.rtp_clock_hz}{channels}"
+        lines = [*session, f"m=audio {port} {'RTP/SAVP' if self.suite else 'RTP/AVP'} {number}", f"a=rtpmap:{encoding}"]
+        lines += [f"a=fmtp:{number} {format.fmtp}"] if format.fmtp else []
+        lines.append(f"a=ssrc:{self.generator.ssrc(i)} cname:load{i}")
         if self.suite:
             secret = self.secrets.setdefault(i, secrets.token_bytes(SUITES[self.suite].secret_bytes))
             lines.append(f"a=crypto:1 {self.suite} inline:{base64.b64encode(secret).decode()}")

@@ -1,8 +1,11 @@
 """Compiled RTP load: thousands of callers in one process, who hear what comes back.
 
-Every caller sends a 172-octet PCMU packet each 20 ms at absolute times, phases spread evenly. The payload begins
-with a stamp of four µ-law codes that survive decoding and encoding, so a frame that comes back through ring and
-agent is recognised, its round trip measured, its loss counted. Callers share a few sockets: that makes the
+Every caller sends a packet each 20 ms at absolute times, phases spread evenly. A PCMU payload begins with a stamp of
+µ-law codes that survive decoding and encoding: which frame of which caller. So a frame that comes back through ring and
+agent is recognised, its round trip measured, its loss counted. Other codecs send a second of a tone, encoded before,
+over and over; there what is missing is counted by sequence numbers, and what came back is listened to.
+
+Callers share sockets, and what is due within a fifth of a millisecond is sent by one system call: that makes the
 generator cheaper than the server it measures. With keys, a caller speaks SRTP through the same kernels of libsrtp.
 """
 
@@ -13,18 +16,29 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bench import payloads
+from bench.payloads import PERIODS
 from control_plane.srtp_suites import SUITES
-from media_workers import libsrtp, rtp, sockets
+from media_workers import batch, libsrtp, rtp, sockets
 from media_workers.source import SOCKADDR_BYTES, sockaddr
+from shm.copying import copy
 from shm.jit import njit
 
-PACKET_BYTES, PAYLOAD_BYTES, PERIOD_NS, SAMPLES = 172, 160, 20_000_000, 160
+PERIOD_NS, FIRST_SSRC = 20_000_000, 0x1000
 CALLERS_PER_SOCKET = 50
+TOGETHER_NS = 200_000  # what is due within this is sent at once
 RECEIVE_BUFFER_BYTES = 4 << 20
 STAMPS = 512
 """Frames remembered per caller: more than ten seconds of round trip."""
 HISTOGRAM_US = 100_000
 STAMP_CODE = 0x80  # µ-law codes 0x80 to 0xBF: each has a value of its own, so it comes back as it went
+FRAME_DIGITS, CALLER_DIGITS = 4, 3  # codes of six bits
+BY_PORT, BY_SSRC, BY_SOCKET = range(3)
+"""How a packet's caller is known: each has its own port of the server; or all have one, and the SSRC that came with a caller's
+stamp is his; or each has a socket of his own."""
+SSRC_SLOTS = 1 << 16
+KEPT = 100
+"""The last payloads that caller 0 got, to be listened to."""
 SETTLING_NS = 1_000_000_000
 """Gaps and lateness are counted from here on: the first packets of a call find cold caches on both sides."""
 
@@ -49,6 +63,8 @@ CALLER = np.dtype(
         ("tx_session", "i8"),  # 0: in the clear
         ("rx_session", "i8"),
         ("refused", "i8"),  # packets that did not prove to be the server's
+        ("missing", "i8"),  # sequence numbers left out
+        ("least_us", "i8"),  # the shortest round trip, since counting began; 0: none
         ("sent_ns", "i8", STAMPS),  # negative: it came back
     ]
 )
@@ -59,15 +75,28 @@ class Load(NamedTuple):
 
     callers: npt.NDArray[np.void]  # (n,) CALLER, in order of phase
     by_port: npt.NDArray[np.int64]  # (65536,) server port -> caller, -1: none
+    by_ssrc: npt.NDArray[np.int64]  # (SSRC_SLOTS, 2): SSRC plus one, caller
     fds: npt.NDArray[np.int64]
     round_trips_us: npt.NDArray[np.int64]  # (100001,) histogram
+    added_us: npt.NDArray[np.int64]  # the same, less the caller's shortest one
     packet: npt.NDArray[np.uint8]
-    sockaddr: npt.NDArray[np.uint8]
+    sockaddr: npt.NDArray[np.uint8]  # for who reads one by one
     sockaddr_bytes: npt.NDArray[np.int64]
     events: npt.NDArray[np.uint8]
     clock: npt.NDArray[np.int64]
     octets: npt.NDArray[np.int32]
     """Of a packet, for libsrtp."""
+    rx: npt.NDArray[np.void]  # (1,) BATCH
+    tx: npt.NDArray[np.void]
+    payloads: npt.NDArray[np.uint8]  # (PERIODS, MAX_PAYLOAD_BYTES)
+    sizes: npt.NDArray[np.int64]  # of them
+    kept: npt.NDArray[np.uint8]  # (KEPT, MAX_PAYLOAD_BYTES)
+    kept_sizes: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    """Payload type, clock ticks a packet, is there a stamp, and one of BY_PORT, BY_SSRC, BY_SOCKET."""
+
+
+PAYLOAD_TYPE, TICKS, IS_STAMPED, KNOWN_BY = range(4)  # of `kind`
 
 
 @njit
@@ -85,60 +114,121 @@ def run(load, epoll_fd, until_ns, is_counted):
         count = sockets.wait(epoll_fd, load.events, load.clock, wait_ns)
         now = sockets.now_ns(load.clock)
         for i in range(count):
-            _receive_all(load, load.fds[sockets.event_data(load.events, i)], now, is_counted and now - begun > SETTLING_NS)
-        while callers[cursor]["next_ns"] <= now:
-            worst = max(worst, now - callers[cursor]["next_ns"])
-            _send(load, cursor, now)
-            cursor = (cursor + 1) % callers.size
+            _receive_all(load, sockets.event_data(load.events, i), now, is_counted and now - begun > SETTLING_NS)
+        worst = max(worst, now - callers[cursor]["next_ns"])
+        cursor = _send_due(load, cursor, now)
     return worst
 
 
 @njit
-def _send(load, i, now):
-    caller, packet = load.callers[i], load.packet
-    rtp.write_header(packet, 0, caller["sent"] == 0, caller["seq"], caller["timestamp"], caller["ssrc"])
-    for digit in range(4):
-        packet[rtp.HEADER_BYTES + digit] = STAMP_CODE | ((caller["sent"] >> (6 * digit)) & 0x3F)
-    for k in range(rtp.HEADER_BYTES + 4, PACKET_BYTES):
-        packet[k] = 0x90 | (k & 7)
+def _send_due(load, cursor, now):
+    """Everybody whose time has come, or comes at once; returns who is next."""
+    callers, tx = load.callers, load.tx[0]
+    fd = callers[cursor]["fd"]
+    while callers[cursor]["next_ns"] <= now + TOGETHER_NS:
+        if callers[cursor]["fd"] != fd:
+            batch.send(fd, tx)
+            fd = callers[cursor]["fd"]
+        if _build(load, cursor, now):
+            batch.send(fd, tx)
+        cursor = (cursor + 1) % callers.size
+    if tx["count"] > 0:
+        batch.send(fd, tx)
+    return cursor
+
+
+@njit
+def _build(load, i, now):
+    """The next packet of caller i into the batch. True: it is full."""
+    caller, packet, kind = load.callers[i], load.packet, load.kind
+    rtp.write_header(packet, kind[PAYLOAD_TYPE], caller["sent"] == 0, caller["seq"], caller["timestamp"], caller["ssrc"])
+    which = caller["sent"] % PERIODS
+    copy(packet, rtp.HEADER_BYTES, load.payloads[which], 0, load.sizes[which])
+    if kind[IS_STAMPED] != 0:
+        for digit in range(FRAME_DIGITS):
+            packet[rtp.HEADER_BYTES + digit] = STAMP_CODE | ((caller["sent"] >> (6 * digit)) & 0x3F)
+        for digit in range(CALLER_DIGITS):
+            packet[rtp.HEADER_BYTES + FRAME_DIGITS + digit] = STAMP_CODE | ((i >> (6 * digit)) & 0x3F)
     caller["sent_ns"][caller["sent"] % STAMPS] = now
     caller["sent"] += 1
     caller["seq"] = (caller["seq"] + 1) & 0xFFFF
-    caller["timestamp"] = (caller["timestamp"] + SAMPLES) & 0xFFFFFFFF
+    caller["timestamp"] = (caller["timestamp"] + kind[TICKS]) & 0xFFFFFFFF
     caller["next_ns"] += PERIOD_NS
-    load.octets[0] = PACKET_BYTES
+    load.octets[0] = rtp.HEADER_BYTES + load.sizes[which]
     if caller["tx_session"] != 0:
         libsrtp.protect(caller["tx_session"], packet, load.octets)
-    sockets.send(caller["fd"], packet, load.octets[0], caller["sockaddr"], 16)
+    return batch.add(load.tx[0], packet, load.octets[0], caller["sockaddr"], 16)
 
 
 @njit
-def _receive_all(load, fd, now, is_counted):
+def _receive_all(load, place, now, is_counted):
+    rx = load.rx[0]
     while True:
-        size = sockets.receive(fd, load.packet, load.sockaddr, load.sockaddr_bytes)
-        if size < 0:
+        count = batch.receive(load.fds[place], rx)
+        for n in range(count):
+            load.octets[0] = rx["headers"][n, batch.DONE] & 0xFFFFFFFF
+            packet = rx["packets"][n]
+            if load.octets[0] < rtp.HEADER_BYTES or rtp.is_rtcp(packet):
+                continue
+            i = _whose(load, place, packet, rx["names"][n])
+            if i < 0:
+                continue
+            session = load.callers[i]["rx_session"]
+            if session != 0 and libsrtp.unprotect(session, packet, load.octets) != libsrtp.OK:
+                load.callers[i]["refused"] += 1
+                continue
+            _take(load, i, packet, load.octets[0], now, is_counted)
+        if count < batch.PACKETS:
             return
-        if size < PACKET_BYTES:
-            continue
-        i = load.by_port[(np.int64(load.sockaddr[2]) << 8) | np.int64(load.sockaddr[3])]
-        if i < 0:
-            continue
-        load.octets[0] = size
-        session = load.callers[i]["rx_session"]
-        if session != 0 and libsrtp.unprotect(session, load.packet, load.octets) != libsrtp.OK:
-            load.callers[i]["refused"] += 1
-            continue
-        _take(load, i, now, is_counted)
 
 
 @njit
-def _take(load, i, now, is_counted):
-    caller, packet = load.callers[i], load.packet
+def _whose(load, place, packet, sockaddr):
+    """The caller; -1: nobody's, or not known yet."""
+    if load.kind[KNOWN_BY] == BY_SOCKET:
+        return place
+    if load.kind[KNOWN_BY] == BY_PORT:
+        return load.by_port[(np.int64(sockaddr[2]) << 8) | np.int64(sockaddr[3])]
+    ssrc = rtp.read_u32(packet, 8)
+    at = ssrc & (SSRC_SLOTS - 1)
+    while load.by_ssrc[at, 0] != 0:
+        if load.by_ssrc[at, 0] == ssrc + 1:
+            return load.by_ssrc[at, 1]
+        at = (at + 1) & (SSRC_SLOTS - 1)
+    i = _digits(packet, rtp.HEADER_BYTES + FRAME_DIGITS, CALLER_DIGITS)
+    if 0 <= i < load.callers.size and _digits(packet, rtp.HEADER_BYTES, FRAME_DIGITS) >= 0:
+        load.by_ssrc[at, 0] = ssrc + 1
+        load.by_ssrc[at, 1] = i
+        return i
+    return -1
+
+
+@njit
+def _digits(packet, start, count):
+    """A number of the stamp; -1: there is none, it is comfort noise."""
+    number = 0
+    for digit in range(count):
+        code = np.int64(packet[start + digit])
+        if code & 0xC0 != STAMP_CODE:
+            return -1
+        number |= (code & 0x3F) << (6 * digit)
+    return number
+
+
+@njit
+def _take(load, i, packet, size, now, is_counted):
+    caller = load.callers[i]
     caller["received"] += 1
     seq = rtp.read_u16(packet, 2)
-    if caller["received"] > 1 and seq != (caller["last_seq"] + 1) & 0xFFFF:
+    step = (seq - caller["last_seq"]) & 0xFFFF
+    if caller["received"] > 1 and step != 1:
         caller["seq_breaks"] += 1
+        caller["missing"] += step - 1 if step < 0x8000 else 0
     caller["last_seq"] = seq
+    if i == 0:
+        place = caller["received"] % KEPT
+        copy(load.kept[place], 0, packet, rtp.HEADER_BYTES, size - rtp.HEADER_BYTES)
+        load.kept_sizes[place] = size - rtp.HEADER_BYTES
     if is_counted:
         if caller["last_rx_ns"] != 0:
             caller["longest_gap_ns"] = max(caller["longest_gap_ns"], now - caller["last_rx_ns"])
@@ -146,13 +236,8 @@ def _take(load, i, now, is_counted):
         if now - caller["grid_ns"] > PERIOD_NS:
             caller["late"] += 1
         caller["last_rx_ns"] = now
-    stamp = 0
-    for digit in range(4):
-        code = np.int64(packet[rtp.HEADER_BYTES + digit])
-        if code & 0xC0 != STAMP_CODE:
-            return  # comfort noise
-        stamp |= (code & 0x3F) << (6 * digit)
-    if stamp >= caller["sent"] or caller["sent"] - stamp >= STAMPS:
+    stamp = _digits(packet, rtp.HEADER_BYTES, FRAME_DIGITS) if load.kind[IS_STAMPED] != 0 else -1
+    if stamp < 0 or stamp >= caller["sent"] or caller["sent"] - stamp >= STAMPS:
         return
     sent_ns = caller["sent_ns"][stamp % STAMPS]
     if sent_ns <= 0:
@@ -161,46 +246,71 @@ def _take(load, i, now, is_counted):
     caller["sent_ns"][stamp % STAMPS] = -sent_ns
     caller["echoed"] += 1
     if is_counted:
-        load.round_trips_us[min((now - sent_ns) // 1000, HISTOGRAM_US)] += 1
+        us = (now - sent_ns) // 1000
+        load.round_trips_us[min(us, HISTOGRAM_US)] += 1
+        caller["least_us"] = us if caller["least_us"] == 0 else min(us, caller["least_us"])
+        load.added_us[min(us - caller["least_us"], HISTOGRAM_US)] += 1
 
 
 class Generator:
     """Callers, each of whom talks to one port of the server. Ports may be set after the SDP is known."""
 
-    def __init__(self, calls: int, host: str = "127.0.0.1") -> None:
-        self.host = host
-        self.sockets = []
-        for _ in range(-(-calls // CALLERS_PER_SOCKET)):
-            bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            bound.bind((host, 0))
-            try:
-                bound.setsockopt(socket.SOL_SOCKET, 33, RECEIVE_BUFFER_BYTES)  # SO_RCVBUFFORCE, where we may
-            except PermissionError:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            self.sockets.append(bound)
+    def __init__(
+        self, calls: int, host: str = "127.0.0.1", format: str = "PCMU", known_by: int = BY_PORT
+    ) -> None:
+        """`format`: what they speak. `known_by`: BY_SSRC where all talk to one port of the server; BY_SOCKET if that is protected."""
+        self.host, self.format = host, format
+        made = payloads.of(format)
+        self.payload_type = made.payload_type
+        each = 1 if known_by == BY_SOCKET else CALLERS_PER_SOCKET
+        self.sockets = [self._bind() for _ in range(-(-calls // each))]
         callers = np.zeros(calls, CALLER)
-        callers["ssrc"] = np.arange(calls) + 0x1000
+        callers["ssrc"] = np.arange(calls) + FIRST_SSRC
         callers["seq"], callers["timestamp"] = 1000, 160_000
-        callers["fd"] = [self.sockets[i % len(self.sockets)].fileno() for i in range(calls)]
+        callers["fd"] = [self.sockets[i // each].fileno() for i in range(calls)]
+        self.each = each
         self.load = Load(
             callers=callers,
             by_port=np.full(65536, -1, np.int64),
+            by_ssrc=np.zeros((SSRC_SLOTS, 2), np.int64),
             fds=np.array([bound.fileno() for bound in self.sockets], np.int64),
             round_trips_us=np.zeros(HISTOGRAM_US + 1, np.int64),
-            packet=np.zeros(2048, np.uint8),
+            added_us=np.zeros(HISTOGRAM_US + 1, np.int64),
+            packet=np.zeros(sockets.BUFFER_BYTES, np.uint8),
             sockaddr=np.zeros(SOCKADDR_BYTES, np.uint8),
             sockaddr_bytes=np.zeros(1, np.int64),
             events=np.zeros(sockets.MAX_EVENTS * sockets.EVENT_BYTES, np.uint8),
             clock=np.zeros(4, np.int64),
             octets=np.zeros(1, np.int32),
+            rx=batch.make(),
+            tx=batch.make(),
+            payloads=made.octets,
+            sizes=made.sizes,
+            kept=np.zeros((KEPT, rtp.MAX_PAYLOAD_BYTES), np.uint8),
+            kept_sizes=np.zeros(KEPT, np.int64),
+            kind=np.array((made.payload_type, made.ticks, made.is_stamped, known_by), np.int64),
         )
         self.epoll = select.epoll()
         for i, bound in enumerate(self.sockets):
             sockets.watch(self.epoll, bound.fileno(), i)
 
+    def _bind(self) -> socket.socket:
+        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        bound.bind((self.host, 0))
+        sockets.widen(bound, RECEIVE_BUFFER_BYTES)
+        return bound
+
     def local_port(self, i: int) -> int:
         """Where caller i wants its audio: the port for its SDP."""
-        return int(self.sockets[i % len(self.sockets)].getsockname()[1])
+        return int(self.sockets[i // self.each].getsockname()[1])
+
+    def ssrc(self, i: int) -> int:
+        return int(self.load.callers[i]["ssrc"])
+
+    def kept(self) -> list[bytes]:
+        """The last payloads that caller 0 got, in order."""
+        newest = int(self.load.callers["received"][0])
+        return [self.load.kept[n % KEPT, : self.load.kept_sizes[n % KEPT]].tobytes() for n in range(newest - KEPT + 1, newest + 1)]
 
     def set_target(self, i: int, port: int) -> None:
         octets = np.frombuffer(sockaddr(self.host, port), np.uint8)
@@ -243,10 +353,13 @@ class Heard:
         self.echoed = int(callers["echoed"].sum())
         self.refused = int(callers["refused"].sum())
         self.late, self.seq_breaks = int(callers["late"].sum()), int(callers["seq_breaks"].sum())
+        self.missing = int(callers["missing"].sum())
         self.longest_gap_ms = float(callers["longest_gap_ns"].max() / 1e6)
         self.gaps_ms = callers["longest_gap_ns"] / 1e6
         self.generator_late_ms = generator_late_ms
-        counts = load.round_trips_us.cumsum()
-        self.percentiles_ms = {
-            p: float(np.searchsorted(counts, counts[-1] * p / 100) / 1000) if counts[-1] else float("nan") for p in (50, 99, 99.9)
-        }
+        self.percentiles_ms, self.added_ms = percentiles_ms(load.round_trips_us), percentiles_ms(load.added_us)
+
+
+def percentiles_ms(histogram_us: npt.NDArray[np.int64]) -> dict[float, float]:
+    counts = histogram_us.cumsum()
+    return {p: float(np.searchsorted(counts, counts[-1] * p / 100) / 1000) if counts[-1] else float("nan") for p in (50, 99, 99.9)}

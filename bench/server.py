@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from control_plane.client import ask
 from control_plane.messages import CallFacts, Calls, GetCalls, GetStatus, Status
 from shm import handover
-from shm.counters import WORKER, Counters
+from shm.counters import CALL_COLUMN, WORKER, Counters
 
 START_TIMEOUT_S = 180
 LOWEST_PORT, HIGHEST_PORT, ATTEMPTS = 10_000, 32_000, 50
@@ -35,6 +35,10 @@ class Server:
     def total(self, name: str) -> int:
         """A counter, summed over the workers."""
         return int(self.counters.workers[:, WORKER[name]].sum())
+
+    def lost(self) -> int:
+        """Packets of the calls that are up that never came to the worker, by their sequence numbers."""
+        return int(self.counters.calls["counters"][:, CALL_COLUMN["lost"]].sum())
 
     def worker_pid(self) -> int:
         return int(self.counters.workers[0, WORKER["pid"]])
@@ -106,20 +110,23 @@ def free_ports(count: int) -> int:
 @contextlib.contextmanager
 def running(
     agent: str, calls: int, sip: dict[str, object] | None = None, recordings: str = "", records: dict[str, object] | None = None,
-    **media: object,
+    is_port_shared: bool = False, **media: object,
 ) -> Iterator[Server]:
     """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end.
 
-    `recordings`: the folder that they may go to.
+    `recordings`: the folder that they may go to. `is_port_shared`: all calls have one RTP port.
     """
     runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
-    sip_port = free_ports(2 * calls + 2)
+    pairs = 2 if is_port_shared else calls
+    sip_port = free_ports(2 * pairs + 2)
     first_port = sip_port + 2
+    trunks = [{"name": "load", "allow": ["127.0.0.1"], "shared_rtp_port": True}] if is_port_shared else []
     settings = {
         "runtime_directory": str(runtime),
         "sip": {"listen": f"127.0.0.1:{sip_port}", "max_calls_per_second": 2000.0, "drain_seconds": 0.0, **(sip or {})},
         "media": {
-            "rtp_ports": f"{first_port}-{first_port + 2 * calls}",
+            "rtp_ports": f"{first_port}-{first_port + 2 * pairs}",
+            "shared_port_calls": calls,
             "workers": 1,
             "max_busy_percent": 100,  # how much it can carry is the question
             "max_late_percent": 100,
@@ -128,6 +135,7 @@ def running(
             **media,
         },
         "routes": [{"agent": agent}],
+        "trunks": trunks,
         "recording": {"directory": recordings},
         "records": records or {},
     }

@@ -92,6 +92,9 @@ class Media(Section):
     srtp: str = "off"
     """Keys go in the SDP (SDES). "preferred" takes SRTP where it is offered, and offers it so that a far end may decline: RTP/AVP with
     a=crypto, which some refuse. "required" neither offers nor takes anything else: RTP/SAVP. Who reads the SIP reads the keys: use TLS."""
+    shared_port_calls: int = 4000
+    """At most, of one worker, on the port that the calls of trunks with shared_rtp_port have together. It is the first of rtp_ports for
+    the first worker, and so on. They cost memory once there are calls; without such a trunk there is no such port."""
     silent_seconds_at_start: float = 30.0
     """A call whose far end has never sent audio is ended after this."""
     silent_seconds: float = 60.0
@@ -176,6 +179,15 @@ class Config(Section):
         first, last = parse_ports(self.media.rtp_ports)
         return range(first, last, 2)
 
+    def shared_port_calls(self) -> int:
+        """Of one worker, on the port that they share; 0: no trunk shares one."""
+        return self.media.shared_port_calls if any(trunk.shared_rtp_port for trunk in self.trunks) else 0
+
+    def most_calls(self) -> int:
+        """At a time, if every port can be bound."""
+        workers, sharing = len(self.cores()), self.shared_port_calls()
+        return len(self.rtp_port_pairs()) + (workers * (sharing - 1) if sharing else 0)
+
     def cores(self) -> list[int]:
         """The cores workers are pinned to, one a worker."""
         usable = sorted(os.sched_getaffinity(0))
@@ -200,6 +212,7 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("sip.max_connections",           1,      60_000, "each takes a descriptor (LimitNOFILE=)"),
     ("sip.max_connections_per_source", 1,     60_000, "256 is enough for a trunk, or an office behind one address"),
     ("media.workers",                 0,      1024,   "0 is one for each core, but one core is left for the rest"),
+    ("media.shared_port_calls",       1,      20_000, "4000 is what one core carries"),
     ("media.silent_seconds_at_start", 1,      DAY_S,  "30 gives a far end time to begin"),
     ("media.silent_seconds",          1,      DAY_S,  "60 outlasts the pauses of carriers"),
     ("media.hold_seconds",            1,      DAY_S,  "3600 outlasts most music"),

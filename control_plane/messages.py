@@ -75,6 +75,8 @@ class MediaDescription(msgspec.Struct, frozen=True, omit_defaults=True):
     """RTCP comes and goes on the RTP port (RFC 5761)."""
     remote_rtcp_port: int = 0
     """0: the one after remote_port (RFC 3605 can say another)."""
+    remote_ssrc: int = -1
+    """Of the far end's stream, as its SDP says (a=ssrc, RFC 5576); -1: it does not."""
 
 
 class FrontStarted(Message):
@@ -92,6 +94,8 @@ class OpenMedia(Message):
     media: MediaDescription
     front: int = 0
     """Which front asks, as in its FrontStarted."""
+    is_port_shared: bool = False
+    """On the port that many calls share, where the call can be told from the others there; else on one of its own."""
 
 
 class UpdateMedia(Message):

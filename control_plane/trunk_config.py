@@ -76,6 +76,9 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Empty: media.formats."""
     srtp: str = ""
     """off, preferred or required, as media.srtp says. Empty: media.srtp."""
+    shared_rtp_port: bool = False
+    """Its calls have one RTP port together, one for each worker: half the cost, and one hole in firewalls. For peers that send from
+    where their SDP says; one behind NAT is heard only if it says its SSRC there (a=ssrc). See media.shared_port_calls."""
     ping_seconds: int = 60
     """OPTIONS to each gateway; one that does not answer is tried last. 0: never."""
     answer_seconds: float = 4.0

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from media_workers import batch, shared_port
 from media_workers.codecs import CODEC
 from media_workers.codecs.opus import OPUS
 from media_workers.concealment import PAST_SAMPLES
@@ -41,6 +42,8 @@ CALL = np.dtype(
         ("rtp_fd", "i8"),
         ("rtcp_fd", "i8"),
         ("rtp_port", "i8"),
+        ("is_port_shared", "i8"),  # as the descriptors, of the row: other calls have the same (shared_port.py)
+        ("remote_ssrc", "i8"),  # named in the SDP or, on a shared port, proved by SRTP keys; -1: not known
         ("bridge", "i8"),
         ("front", "i8"),  # which front opened it: another one would not know it
         ("codec_id", "i8"),
@@ -94,6 +97,9 @@ SCRATCH = np.dtype(
         ("events", "u1", 4096),  # of epoll
         ("clock", "i8", 2),  # a timespec
         ("served_ms", "i8"),  # the millisecond whose group was served last
+        ("shared_fd", "i8"),  # the RTP port that calls share, and the one for its RTCP; -1: there is none
+        ("shared_rtcp_fd", "i8"),
+        ("locked", "i8", 3),  # a call's source before the packet at hand
         ("bridges", "i8"),
         ("bell_fds", "i8", MAX_BRIDGES),
         ("rung", "i8", MAX_BRIDGES),  # bridges that got something in this pass
@@ -115,6 +121,10 @@ class Worker(NamedTuple):
     """(10, rows + 1): the open rows to look at in each millisecond of ten; column 0 counts them."""
     sessions: npt.NDArray[np.int64]
     """(C, SESSION_COLUMNS) of srtp.py: pointers that mean something in this process alone."""
+    table: npt.NDArray[np.int64]
+    """(slots, WORDS) of shared_port.py: whose call a datagram on the shared port is."""
+    rx_batch: npt.NDArray[np.void]  # (1,) BATCH, of the shared port
+    tx_batch: npt.NDArray[np.void]
 
 
 def table_bytes(calls: int) -> int:
@@ -126,12 +136,24 @@ def table_views(memory: "memoryview | bytearray | mmap.mmap", calls: int) -> npt
 
 
 def make_worker(
-    calls: npt.NDArray[np.void], rings: Rings, counters: Counters, index: int, share: int, bell_fds: list[int]
+    calls: npt.NDArray[np.void],
+    rings: Rings,
+    counters: Counters,
+    index: int,
+    share: int,
+    bell_fds: list[int],
+    table: npt.NDArray[np.int64] | None = None,
 ) -> Worker:
-    """The view of the worker `index`, with fresh scratch."""
+    """The view of the worker `index`, with fresh scratch. `table`: of its shared port, in shared memory; None: one of its own."""
     own = np.zeros(1, SCRATCH)
+    mine = calls[index * share : (index + 1) * share]
+    sharing = mine[mine["is_port_shared"] != 0]
+    own["shared_fd"], own["shared_rtcp_fd"] = (sharing["rtp_fd"][0], sharing["rtcp_fd"][0]) if sharing.size else (-1, -1)
+    if table is None:
+        table = np.zeros((shared_port.slots_for(sharing.size), shared_port.WORDS), np.int64)
     own["bridges"] = len(bell_fds)
     own["bell_fds"][0, : len(bell_fds)] = bell_fds
     groups = np.zeros((GROUPS, share + 1), np.int64)
     totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
-    return Worker(calls, counters.calls, totals, counters.lateness[index], rings, own, groups, sessions)
+    batches = batch.make(), batch.make()
+    return Worker(calls, counters.calls, totals, counters.lateness[index], rings, own, groups, sessions, table, *batches)

@@ -4,7 +4,7 @@
 successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
 """
 
-from media_workers import capture, jitter_buffer, playout, rtcp, rtp, sockets, source, srtp
+from media_workers import batch, capture, jitter_buffer, playout, rtcp, rtp, shared_port, sockets, source, srtp
 from media_workers.call_table import GROUPS, OPEN
 from shm import doorbell
 from shm.atomics import load_acquire, store_release
@@ -14,6 +14,8 @@ from shm.jit import njit
 CONTROL, HOUSEKEEPING, FENCED = range(3)
 """Why `run` returned."""
 MS = 1_000_000
+BATCHES_AT_ONCE = 4
+"""Of the shared port in one pass: a quarter of a millisecond, so that what is due is sent in between."""
 
 RECEIVED, MALFORMED, WRONG_SOURCE = (WORKER[n] for n in ("packets_received", "malformed", "wrong_source"))
 CYCLES, BUSY, HEARTBEAT = WORKER["cycles"], WORKER["busy_ns"], WORKER["heartbeat_ns"]
@@ -51,13 +53,17 @@ def run(worker, epoll_fd, generation, until_ns):
 
 @njit
 def take_packets(worker, count, now):
-    """Everything that came in: one datagram a ready socket; what is left is reported again at once."""
+    """Everything that came in: one datagram a ready socket, batches from a shared one; what is left is reported again at once."""
     own = worker.own[0]
     is_control = False
     for i in range(count):
         data = sockets.event_data(own["events"], i)
         if data == sockets.CONTROL_EVENT:
             is_control = True
+        elif data == sockets.SHARED_EVENT:
+            take_batches(worker, now)
+        elif data == sockets.SHARED_RTCP_EVENT:
+            take_shared_report(worker, now)
         elif data & 1:
             take_report(worker, data >> 1, now)
         else:
@@ -70,22 +76,73 @@ def take_report(worker, row, now):
     """Read a datagram from the RTCP port."""
     own, call = worker.own[0], worker.calls[row]
     size = sockets.receive(call["rtcp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
-    if size >= 0 and call["state"] == OPEN:
+    if size >= 0:
         source.read_sockaddr(own["sockaddr"], own["address"])
+        take_report_of(worker, row, size, now)
+
+
+@njit
+def take_report_of(worker, row, size, now):
+    """The datagram in `own["packet"]` came to the RTCP port, and may be of this call."""
+    if worker.calls[row]["state"] == OPEN:
         capture.write_received(worker, row, size, True, capture.WIRE, now)
         rtcp.take(worker, row, size, False, now)
 
 
 @njit
-def take_packet(worker, row, now):
-    """Read a datagram, check it, and hand its audio on."""
-    own, call, counters = worker.own[0], worker.calls[row], worker.shown[row]["counters"]
-    packet = own["packet"]
-    size = sockets.receive(call["rtp_fd"], packet, own["sockaddr"], own["sockaddr_bytes"])
+def take_shared_report(worker, now):
+    """Read a datagram from the RTCP port that calls share."""
+    own = worker.own[0]
+    size = sockets.receive(own["shared_rtcp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
     if size < 0:
         return
-    worker.totals[0, RECEIVED] += 1
     source.read_sockaddr(own["sockaddr"], own["address"])
+    ssrc = rtp.read_u32(own["packet"], 4) if size >= 8 else shared_port.ANY
+    row = shared_port.find(worker.table, own["address"], shared_port.RTCP_KIND, ssrc)
+    if row == shared_port.NOBODY:
+        worker.totals[0, WRONG_SOURCE] += 1
+    else:
+        take_report_of(worker, row, size, now)
+
+
+@njit
+def take_batches(worker, now):
+    """Read what lies at the RTP port that calls share, and give each datagram to its call."""
+    own, received = worker.own[0], worker.rx_batch[0]
+    for _ in range(BATCHES_AT_ONCE):
+        count = batch.receive(own["shared_fd"], received)
+        for i in range(count):
+            size = batch.take(received, i, own)
+            source.read_sockaddr(own["sockaddr"], own["address"])
+            ssrc = shared_port.ANY
+            if size >= rtp.HEADER_BYTES:
+                ssrc = rtp.read_u32(own["packet"], 4 if rtp.is_rtcp(own["packet"]) else 8)
+            row = shared_port.find(worker.table, own["address"], 0, ssrc)
+            if row != shared_port.NOBODY:
+                take_datagram(worker, row, size, now)
+            else:
+                worker.totals[0, RECEIVED] += 1
+                worker.totals[0, WRONG_SOURCE] += 1
+        if count < batch.PACKETS:
+            return
+
+
+@njit
+def take_packet(worker, row, now):
+    """Read a datagram from a call's own port."""
+    own, call = worker.own[0], worker.calls[row]
+    size = sockets.receive(call["rtp_fd"], own["packet"], own["sockaddr"], own["sockaddr_bytes"])
+    if size >= 0:
+        source.read_sockaddr(own["sockaddr"], own["address"])
+        take_datagram(worker, row, size, now)
+
+
+@njit
+def take_datagram(worker, row, size, now):
+    """Check the datagram in `own["packet"]`, from `own["address"]`, that may be of this call, and hand its audio on."""
+    own, call, counters = worker.own[0], worker.calls[row], worker.shown[row]["counters"]
+    packet = own["packet"]
+    worker.totals[0, RECEIVED] += 1
     if call["state"] != OPEN:
         if source.is_of_call(call["source"], own["address"]):  # a stranger's packets do not keep the port from others
             call["last_datagram_ns"] = now
@@ -104,10 +161,7 @@ def take_packet(worker, row, now):
         worker.totals[0, MALFORMED] += 1
         counters[CALL_MALFORMED] += 1
         return
-    seq = rtp.read_u16(packet, 2)
-    if call["srtp"]["suite"] != srtp.CLEAR:
-        source.follow(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], own["is_newest"] != 0)
-    elif not source.accept(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], seq, now):
+    if not is_from_far_end(worker, row, now):
         worker.totals[0, WRONG_SOURCE] += 1
         counters[CALL_WRONG_SOURCE] += 1
         return
@@ -117,8 +171,27 @@ def take_packet(worker, row, now):
     call["last_rx_ns"] = now
     if call["may_receive"] == 0:
         return
-    timestamp, ssrc = rtp.read_u32(packet, 4), rtp.read_u32(packet, 8)
+    seq, timestamp, ssrc = rtp.read_u16(packet, 2), rtp.read_u32(packet, 4), rtp.read_u32(packet, 8)
     jitter_buffer.insert(worker, row, start, end - start, rtp.payload_type(packet), seq, timestamp, ssrc, now)
+
+
+@njit
+def is_from_far_end(worker, row, now):
+    """May the RTP packet at hand be heard? The call learns its far end's address on the way, and so does the shared port's table."""
+    own, call = worker.own[0], worker.calls[row]
+    for i in range(3):
+        own["locked"][i] = call["source"]["locked"][i]
+    is_protected, is_heard = call["srtp"]["suite"] != srtp.CLEAR, True
+    if is_protected:
+        source.follow(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], own["is_newest"] != 0)
+    else:
+        seq = rtp.read_u16(own["packet"], 2)
+        is_heard = source.accept(call["source"], own["address"], own["sockaddr"], own["sockaddr_bytes"][0], seq, now)
+    if call["is_port_shared"] != 0:
+        shared_port.follow_lock(worker, row, own["locked"])
+        if is_protected and own["is_newest"] != 0:
+            shared_port.follow_ssrc(worker, row, rtp.read_u32(own["packet"], 8))
+    return is_heard
 
 
 @njit
@@ -129,6 +202,8 @@ def send_due(worker, last_ms, now):
         group = worker.groups[passed % GROUPS]
         for i in range(1, group[0] + 1):
             serve(worker, group[i], now)
+    if worker.tx_batch[0]["count"] > 0:
+        send_batch(worker)
     return max(ms, last_ms)
 
 
@@ -157,9 +232,28 @@ def serve(worker, row, now):
         capture.write_sent(worker, row, size, False, target["sockaddr"], capture.CLEAR, now)
         size = srtp.protect(worker, row, size)
         capture.write_sent(worker, row, size, False, target["sockaddr"], capture.WIRE, now)
-        if size < 0 or sockets.send(call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
+        if size < 0:
             worker.totals[0, SEND_FAILURES] += 1
+        else:
+            send(worker, row, size)
         playout.account(worker, row, now)
+
+
+@njit
+def send(worker, row, size):
+    """The packet in `own["packet"]`: at once from a call's own port, with others from a shared one."""
+    call, packet = worker.calls[row], worker.own[0]["packet"]
+    target = call["source"]
+    if call["is_port_shared"] != 0:
+        if batch.add(worker.tx_batch[0], packet, size, target["sockaddr"], target["sockaddr_bytes"]):
+            send_batch(worker)
+    elif sockets.send(call["rtp_fd"], packet, size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
+        worker.totals[0, SEND_FAILURES] += 1
+
+
+@njit
+def send_batch(worker):
+    worker.totals[0, SEND_FAILURES] += batch.send(worker.own[0]["shared_fd"], worker.tx_batch[0])
 
 
 @njit

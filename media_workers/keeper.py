@@ -23,7 +23,7 @@ from control_plane.config import Config
 from control_plane.errors import ConfigurationError
 from control_plane.listen_config import media_host
 from control_plane.notify import listen_fds, notify, watchdog_interval_s
-from media_workers import sockets, warm_up
+from media_workers import shared_port, sockets, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.pulse import MS, Pulse
 from media_workers.worker import MediaWorker
@@ -37,8 +37,13 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.02
 """How often heartbeats are looked at."""
 LATE_LOOK_NS = 100_000_000
-KEPT = ("rings", "media", "counters", "bells", "rtp")
+KEPT = ("rings", "media", "counters", "shared_port", "bells", "rtp")
 """Names of what is left with the service manager."""
+SEGMENTS = KEPT[:4]
+SHARED_BUFFER_BYTES = 4 << 20
+"""Four thousand calls' packets of 20 ms, as the kernel counts them. Held back while their worker is replaced or held up."""
+Pair = tuple[socket.socket, socket.socket]
+"""For RTP and RTCP."""
 RESPAWN_LIMIT, RESPAWN_WINDOW_S = 10, 5.0
 """More deaths of one worker than this in the window: wait, or a bug would burn the core."""
 END_S = 2.0
@@ -55,13 +60,17 @@ class Keeper:
             raise ConfigurationError("epoll_pwait2 cannot be called: it needs Linux 5.11 or newer, and a system call filter that allows it")
         stored = self._what_fits(listen_fds())
         self.pairs = self._adopt_ports(stored.get("rtp", [])) or self._bind_ports()
-        self.share = len(self.pairs) // len(self.cores)
-        if self.share == 0:
-            raise ConfigurationError(f"media.rtp_ports: {len(self.pairs)} port pairs for {len(self.cores)} workers; give each one at least")
+        self.shared_pairs, self.pairs = self._split(self.pairs)
+        self.own_rows, self.sharing = len(self.pairs) // len(self.cores), config.shared_port_calls()
+        if self.own_rows == 0:
+            given = f"{len(self.pairs)} port pairs for {len(self.cores)} workers"
+            shared = f", beside {len(self.shared_pairs)} that calls share" if self.shared_pairs else ""
+            raise ConfigurationError(f"media.rtp_ports: {given}{shared}; give each one at least")
+        self.share = self.own_rows + self.sharing
         self.rows = self.share * len(self.cores)
         self.is_successor = bool(stored)
         self.fds, self.bells = self._adopt_memory(stored) if self.is_successor else self._make_memory()
-        self.rings, self.calls, self.counters = self._map()
+        self.rings, self.calls, self.counters, self.tables = self._map()
         self.pidfds: dict[int, int] = {}
         self.pids: list[int] = [0] * len(self.cores)
         self.deaths: list[list[float]] = [[] for _ in self.cores]
@@ -80,10 +89,14 @@ class Keeper:
         workers, rows = _stored_shape(stored)
         ports = {_port_of(fd) for fd in stored["rtp"]}
         wanted = {number for port in self.config.rtp_port_pairs() for number in (port, port + 1)}
-        has_bells = len(stored["bells"]) >= self.config.bridge.processes
-        if rows and workers == len(self.cores) and rows == len(ports) // 2 // workers * workers and ports <= wanted and has_bells:
+        sharing, count = self.config.shared_port_calls(), len(self.cores)
+        own_rows = (len(ports) // 2 - (count if sharing else 0)) // count
+        has_table = os.fstat(stored["shared_port"][0]).st_size == count * shared_port.table_bytes(sharing)
+        fits = workers == count and rows == count * (own_rows + sharing) and ports <= wanted and has_table
+        if rows and fits and len(stored["bells"]) >= self.config.bridge.processes:
             return stored
-        changed = "media.rtp_ports, media.workers or bridge.processes changed" if rows else "this release lays out memory in another way"
+        which = "media.rtp_ports, media.workers, media.shared_port_calls, shared_rtp_port of a trunk, or bridge.processes"
+        changed = f"{which} changed" if rows else "this release lays out memory in another way"
         log.warning("%s: ports and memory are made anew, and calls that were up are lost", changed)
         for name in KEPT:
             notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
@@ -94,12 +107,25 @@ class Keeper:
     def _make_epoll(self, index: int) -> select.epoll:
         """All ports of a worker, registered once: its successors inherit it, and need not do it again under calls."""
         epoll = select.epoll()
-        for row in range(index * self.share, (index + 1) * self.share):
-            for is_rtcp, bound in enumerate(self.pairs[row]):
-                sockets.watch(epoll, bound.fileno(), row << 1 | is_rtcp)
+        for place in range(self.own_rows):
+            for is_rtcp, bound in enumerate(self.pairs[index * self.own_rows + place]):
+                sockets.watch(epoll, bound.fileno(), (index * self.share + place) << 1 | is_rtcp)
+        if self.sharing:
+            for bound, data in zip(self.shared_pairs[index], (sockets.SHARED_EVENT, sockets.SHARED_RTCP_EVENT), strict=True):
+                sockets.watch(epoll, bound.fileno(), data)
         return epoll
 
-    def _bind_ports(self) -> list[tuple[socket.socket, socket.socket]]:
+    def _split(self, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+        """The pairs that calls share, the first ones, one for each worker; and those of one call each."""
+        count = len(self.cores) if self.config.shared_port_calls() else 0
+        for rtp, _ in pairs[:count]:
+            size = sockets.widen(rtp, SHARED_BUFFER_BYTES)
+            if size < SHARED_BUFFER_BYTES:
+                text = "the RTP port that calls share keeps %d KiB while its worker is busy, %d are wanted; sysctl -w net.core.rmem_max=%d"
+                log.warning(text, size // 1024, SHARED_BUFFER_BYTES // 1024, SHARED_BUFFER_BYTES)
+        return pairs[:count], pairs[count:]
+
+    def _bind_ports(self) -> list[Pair]:
         host = media_host(self.config.sip)
         wanted = self.config.rtp_port_pairs()
         _raise_descriptor_limit(2 * len(wanted) + SPARE_FDS)
@@ -115,7 +141,7 @@ class Keeper:
             raise ConfigurationError(f"media.rtp_ports: none of {self.config.media.rtp_ports} can be bound on {host}: choose a free range")
         return pairs
 
-    def _adopt_ports(self, fds: list[int]) -> list[tuple[socket.socket, socket.socket]]:
+    def _adopt_ports(self, fds: list[int]) -> list[Pair]:
         """The sockets that the keeper before us left with the service manager, paired again by their numbers."""
         by_port = {bound.getsockname()[1]: bound for bound in (socket.socket(fileno=fd) for fd in fds)}
         return [(by_port[port], by_port[port + 1]) for port in sorted(by_port) if port % 2 == 0 and port + 1 in by_port]
@@ -126,13 +152,14 @@ class Keeper:
             "rings": segment.make("rings", layout.rings_bytes(self.rows)),
             "media": segment.make("media", table_bytes(self.rows)),
             "counters": segment.make("counters", counters.counters_bytes(workers, self.rows)),
+            "shared_port": segment.make("shared_port", workers * shared_port.table_bytes(self.sharing)),
         }
         return fds, [doorbell.make() for _ in range(self.config.bridge.processes)]
 
     def _adopt_memory(self, stored: dict[str, list[int]]) -> tuple[dict[str, int], list[int]]:
-        return {name: stored[name][0] for name in ("rings", "media", "counters")}, stored["bells"]
+        return {name: stored[name][0] for name in SEGMENTS}, stored["bells"]
 
-    def _map(self) -> tuple[Rings, npt.NDArray[np.void], Counters]:
+    def _map(self) -> tuple[Rings, npt.NDArray[np.void], Counters, npt.NDArray[np.int64]]:
         rings_memory, counters_memory = segment.map_fd(self.fds["rings"]), segment.map_fd(self.fds["counters"])
         calls = table_views(segment.map_fd(self.fds["media"]), self.rows)
         if self.is_successor:
@@ -140,17 +167,22 @@ class Keeper:
         else:
             rings = layout.rings_format(rings_memory, self.rows)
             views = counters.counters_format(counters_memory, len(self.cores), self.rows)
-        for row, (rtp, rtcp) in enumerate(self.pairs[: self.rows]):
-            call = calls[row]
-            call["rtp_fd"], call["rtcp_fd"], call["rtp_port"] = rtp.fileno(), rtcp.fileno(), rtp.getsockname()[1]
-        return rings, calls, views
+        for index in range(len(self.cores)):
+            own = self.pairs[index * self.own_rows : (index + 1) * self.own_rows]
+            shared = [self.shared_pairs[index]] * self.sharing if self.sharing else []
+            for row, (rtp, rtcp) in enumerate(own + shared, index * self.share):
+                call = calls[row]
+                call["rtp_fd"], call["rtcp_fd"], call["rtp_port"] = rtp.fileno(), rtcp.fileno(), rtp.getsockname()[1]
+                call["is_port_shared"] = row - index * self.share >= self.own_rows
+        tables = np.frombuffer(segment.map_fd(self.fds["shared_port"]), np.int64)
+        return rings, calls, views, tables.reshape(len(self.cores), -1, shared_port.WORDS)
 
     def leave_with_manager(self) -> None:
         """Give descriptors to the service manager, so that the keeper after us finds its calls."""
         for name, fd in self.fds.items():
             notify(f"FDSTORE=1\nFDNAME={name}", [fd])
         notify("FDSTORE=1\nFDNAME=bells", self.bells)
-        fds = [bound.fileno() for pair in self.pairs for bound in pair]
+        fds = [bound.fileno() for pair in (*self.shared_pairs, *self.pairs) for bound in pair]
         for first in range(0, len(fds), FDS_PER_MESSAGE):
             notify("FDSTORE=1\nFDNAME=rtp", fds[first : first + FDS_PER_MESSAGE])
 
@@ -183,7 +215,7 @@ class Keeper:
             forking.wake_on_time()
             os.sched_setaffinity(0, {self.cores[index]})
             signal.set_wakeup_fd(-1)
-            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells)
+            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells, self.tables[index])
             MediaWorker(views, index, self.share, self.config, self.cores[index], self.epolls[index]).run()
             status = 0
         except BaseException:

@@ -22,6 +22,7 @@ from media_workers import (
     libopus,
     quality,
     rtcp,
+    shared_port,
     source,
     srtp,
     tape,
@@ -37,6 +38,7 @@ from media_workers.srtp import SRTP
 from shm import layout, ring, segment
 from shm.counters import CALL_COLUMN, CALL_COUNTERS, WORKER
 
+TELL_APART = "calls of one address need their SSRCs in the SDP (a=ssrc) to be told apart: set shared_rtp_port = false for this trunk"
 TAPES = {"on": layout.TAPE_RUNNING, "off": layout.TAPE_OFF, "pause": layout.TAPE_PAUSED}
 QUIET_AT_MOST_NS = 600_000_000_000
 """A port that never falls silent is used again after ten minutes all the same."""
@@ -70,6 +72,7 @@ class Rows:
             if self.calls[row]["codec_id"] == codecs.OPUS:
                 opus.restore(self.calls[row]["opus"], int(self.calls[row]["sample_rate_hz"]))
         self.calls["srtp"][first : first + count][self.calls["state"][first : first + count] != OPEN] = np.zeros((), SRTP)
+        shared_port.enter_all(worker, first, count, FREE)
         self.regroup()
 
     def __len__(self) -> int:
@@ -78,8 +81,11 @@ class Rows:
     def find(self, call_id: str) -> int | None:
         return self._by_call_id.get(call_id)
 
-    def open(self, call_id: str, bridge: int, media: MediaDescription, now_ns: int, front: int = 0) -> int:
-        """The row for this call; the one that it has, if it has one.
+    def open(
+        self, call_id: str, bridge: int, media: MediaDescription, now_ns: int, front: int = 0, is_port_shared: bool = False
+    ) -> int:
+        """The row for this call; the one that it has, if it has one. `is_port_shared`: on the port that calls share, if it can be
+        told from the others there, else on one of its own.
 
         Raises Exhausted when every port is in use or still quiet from the call before, NotAcceptable for a format
         or ptime that this worker cannot do.
@@ -88,7 +94,7 @@ class Rows:
             return self._by_call_id[call_id]
         _check(media)
         srtp.check(media.srtp, is_protected=False)
-        row = self._free_row(now_ns)
+        row = self._choose_row(media, now_ns, is_port_shared)
         srtp.forget(self.worker, row)
         call = self.calls[row]
         tx, rx = call["tx"], call["rx"]
@@ -108,6 +114,8 @@ class Rows:
         self._count_anew(row, call_id, generation, now_ns)
         self._populate(row)
         ring.open_row(self.worker.rings, row, generation, int(call["sample_rate_hz"]), bridge)
+        if call["is_port_shared"]:
+            shared_port.enter(self.worker, row)
         call["state"] = OPEN  # last: a successor finds a call that is complete, or none
         self._by_call_id[call_id] = row
         self.regroup()
@@ -122,7 +130,14 @@ class Rows:
         srtp.check(media.srtp, is_protected=self.calls[row]["srtp"]["suite"] != srtp.CLEAR)
         call = self.calls[row]
         could_send, could_receive = bool(call["may_send"]), bool(call["may_receive"])
+        if call["is_port_shared"]:
+            if not self._has_room(row, media):
+                where = f"{media.remote_host}:{media.remote_port}"
+                raise NotAcceptable(f"{where} is the far end of another call on the same port, too; {TELL_APART}")
+            shared_port.leave(self.worker, row)
         self._describe(row, media, now_ns)
+        if call["is_port_shared"]:
+            shared_port.enter(self.worker, row)
         if could_send != bool(call["may_send"]):
             self._tell(row, layout.HELD, 1 if could_send else 0, now_ns)
         if call["may_receive"] and not could_receive:
@@ -177,8 +192,10 @@ class Rows:
         quiet_since = np.maximum(calls["last_datagram_ns"], calls["closed_ns"])
         is_over = (now_ns - quiet_since >= self.port_quiet_ns) | (now_ns - calls["closed_ns"] >= QUIET_AT_MOST_NS)
         freed = np.flatnonzero((calls["state"] == QUIET) & is_over)
-        for row in freed:
-            ring.begin(self.worker.rings.words, self.first + row, 0)
+        for row in freed + self.first:
+            ring.begin(self.worker.rings.words, row, 0)
+            if self.calls[row]["is_port_shared"]:
+                shared_port.leave(self.worker, row)
         calls["state"][freed] = FREE
         return int(freed.size)
 
@@ -223,19 +240,37 @@ class Rows:
         segment.populate(rings.to_ai_pcm[row, : layout.TO_AI_SLOTS * frame_samples])
         segment.populate(rings.from_ai_pcm[row, : layout.FROM_AI_SLOTS * frame_samples])
 
-    def _free_row(self, now_ns: int) -> int:
-        states = self.calls["state"][self.first : self.first + self.count]
-        free = np.flatnonzero(states == FREE)
+    def _choose_row(self, media: MediaDescription, now_ns: int, is_port_shared: bool) -> int:
+        """On the shared port if that is wanted and can be, else with a port of its own."""
+        if is_port_shared:
+            row = self._free_row(now_ns, is_port_shared=True)
+            if row is not None and self._has_room(row, media):
+                return row
+        row = self._free_row(now_ns, is_port_shared=False)
+        if row is not None:
+            return row
+        mine = self.calls[self.first : self.first + self.count]
+        states = mine["state"][mine["is_port_shared"] == 0]
+        quiet = int((states == QUIET).sum())
+        raise Exhausted(
+            f"worker {self.index} has no free RTP port: {states.size - quiet} in use, {quiet} not yet silent since the call before;"
+            " widen media.rtp_ports" + (f". The shared port cannot take the call: it is full, or {TELL_APART}" if is_port_shared else "")
+        )
+
+    def _free_row(self, now_ns: int, is_port_shared: bool) -> int | None:
+        """The one that has been free for longest."""
+        mine = self.calls[self.first : self.first + self.count]
+        is_right = (mine["is_port_shared"] != 0) == is_port_shared
+        free = np.flatnonzero(is_right & (mine["state"] == FREE))
         if free.size == 0 and self.release_quiet(now_ns):
-            free = np.flatnonzero(states == FREE)
-        if free.size == 0:
-            quiet = int((states == QUIET).sum())
-            raise Exhausted(
-                f"worker {self.index} has no free RTP port: {self.count - quiet} in use, {quiet} not yet silent since the call before;"
-                " widen media.rtp_ports"
-            )
-        oldest = free[np.argmin(self.calls["closed_ns"][self.first + free])]
-        return int(self.first + oldest)
+            free = np.flatnonzero(is_right & (mine["state"] == FREE))
+        return int(self.first + free[np.argmin(mine["closed_ns"][free])]) if free.size else None
+
+    def _has_room(self, row: int, media: MediaDescription) -> bool:
+        """May this far end be on the shared port: can it be told from the others there?"""
+        address = shared_port.address_words(media.remote_host, media.remote_port)
+        ssrc = media.remote_ssrc if media.remote_ssrc >= 0 else shared_port.ANY
+        return not address[0] or bool(shared_port.has_room(self.worker, row, address, ssrc))
 
     def _describe(self, row: int, media: MediaDescription, now_ns: int) -> None:
         format, call = FORMATS[media.format], self.calls[row]
@@ -254,6 +289,8 @@ class Rows:
         if media.direction in ("sendrecv", "recvonly") and not call["may_receive"]:
             call["last_rx_ns"] = now_ns  # what it was silent on hold does not count
         call["may_receive"] = media.direction in ("sendrecv", "recvonly")
+        if media.remote_ssrc >= 0 or not media.srtp or call["state"] != OPEN:  # else: what its keys have proved holds
+            call["remote_ssrc"] = media.remote_ssrc if media.remote_ssrc >= 0 else shared_port.ANY
         if media.srtp:
             srtp.set_keys(self.worker, row, media.srtp, now_ns)
         source.signal(call["source"], media.remote_host, media.remote_port, now_ns)

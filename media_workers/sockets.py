@@ -36,10 +36,13 @@ BUFFER_BYTES = 2048
 
 CONTROL_EVENT = 0xFFFFFFFF
 """epoll's user data of the control channel. RTP sockets have row << 1, RTCP sockets row << 1 | 1."""
+SHARED_EVENT, SHARED_RTCP_EVENT = 0xFFFFFFFC, 0xFFFFFFFD
+"""Of the ports that many calls share."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 EXPEDITED_FORWARDING = 46  # DSCP of voice, RFC 4594
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h: beyond net.core.rmem_max, for who has CAP_NET_ADMIN
 
 
 @njit
@@ -106,6 +109,15 @@ def bind_pair(host: str, port: int, dscp: int = EXPEDITED_FORWARDING) -> tuple[s
             bound.close()
         raise
     return pair[0], pair[1]
+
+
+def widen(bound: socket.socket, buffer_bytes: int) -> int:
+    """Have the kernel keep so much of what comes, as far as it lets us; what it keeps, in the same measure."""
+    for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        with contextlib.suppress(OSError):
+            bound.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
+            break
+    return bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # it doubles what is asked, for its own part
 
 
 def is_supported() -> bool:

@@ -18,6 +18,7 @@ def compile_all() -> None:
     views = counters.counters_format(bytearray(counters.counters_bytes(1, count)), 1, count)
     calls = table_views(bytearray(table_bytes(count)), count)
     calls["rtp_fd"] = calls["rtcp_fd"] = -1
+    calls["is_port_shared"][1] = 1
     worker = make_worker(calls, rings, views, 0, count, [-1])
     rows = Rows(worker, 0, count, 0)
     now = time.monotonic_ns()
@@ -31,6 +32,9 @@ def compile_all() -> None:
     rows.take_key("warm-up", "1", now)
     rtcp.say_bye(worker, row, now)
     jitter_buffer.packet_index(1, 1)  # of a call whose SRTP keys change
+    rows.open("sharing", 0, MediaDescription("PCMU", 0, "127.0.0.1", 9, remote_ssrc=7), now, is_port_shared=True)
+    rows.update("sharing", MediaDescription("PCMU", 0, "127.0.0.1", 11, remote_ssrc=7), now)
+    rows.close("sharing", now)
     rows.close("warm-up", now)
     rows.release_quiet(now + 1)
 

@@ -117,9 +117,9 @@ class MediaWorker:
                 closed = self.rows.close_of_other_fronts(front, now_ns)
                 if closed:
                     log.warning("worker %d: %d calls of the front before are ended: the new one does not know them", self.index, closed)
-            case OpenMedia(call_id=call_id, bridge=bridge, media=media, front=front):
+            case OpenMedia(call_id=call_id, bridge=bridge, media=media, front=front, is_port_shared=is_port_shared):
                 try:
-                    row = self.rows.open(call_id, bridge, media, now_ns, front)
+                    row = self.rows.open(call_id, bridge, media, now_ns, front, is_port_shared)
                 except BellframeError as refusal:
                     return MediaRefused(call_id, str(refusal))
                 call = self.rows.calls[row]

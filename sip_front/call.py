@@ -80,6 +80,8 @@ class Call:
         self.state = State.OPENING if direction == "inbound" else State.PREPARING
         self.caller = self.callee = self.agent = ""
         self.trunk = self.tenant = ""
+        self.is_port_shared = False
+        """As its trunk wants it."""
         self.arguments: dict[str, str] = {}
         self.headers: dict[str, str] = {}
         self.worker = self.bridge = -1
@@ -122,7 +124,7 @@ class Call:
 
     def open(self, now_ns: int) -> None:
         """The first step: a port and a row from the worker that was chosen."""
-        self.order_worker(OpenMedia(self.call_id, self.bridge, self.media, self.desk.front_id), now_ns)
+        self.order_worker(OpenMedia(self.call_id, self.bridge, self.media, self.desk.front_id, self.is_port_shared), now_ns)
         self._enter(self.state, now_ns)
         self.desk.changed(self, now_ns)
 
@@ -374,7 +376,7 @@ def try_another_worker(call: Call, now_ns: int) -> None:
         call.fail(f"503: worker {first} {why}, and there is no other with room; look into the log of the media workers", now_ns)
         return
     log.warning("worker %d %s; trying worker %d", first, why, call.worker, extra={"call_id": call.call_id})
-    call.order_worker(OpenMedia(call.call_id, call.bridge, call.media, call.desk.front_id), now_ns)
+    call.order_worker(OpenMedia(call.call_id, call.bridge, call.media, call.desk.front_id, call.is_port_shared), now_ns)
     call.step_deadline_ns = now_ns + WORKER_LIMIT_NS
 
 

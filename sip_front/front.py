@@ -328,6 +328,8 @@ class Front:
         self.calls[call.call_id] = call
         for limit in self.limits_of(call):
             limit.calls.add(call.call_id)
+        trunk = self.trunks.get(call.trunk)
+        call.is_port_shared = trunk is not None and trunk.config.shared_rtp_port
         for role, index in (("worker", call.worker), ("bridge", call.bridge)):
             peer = self.peers.get("worker" if role == "worker" else "bridge", index)
             if peer:

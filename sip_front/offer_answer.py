@@ -73,6 +73,7 @@ def answer(
         srtp=SrtpKeys(crypto.suite, crypto.secret, secret_towards(crypto)) if crypto else None,
         has_rtcp_mux=line.attribute(RTCP_MUX) is not None,
         remote_rtcp_port=_rtcp_port(line),
+        remote_ssrc=_ssrc(line),
     )
     ours = _our_line(line, media, port)
     if media.has_rtcp_mux:
@@ -145,6 +146,7 @@ def accept(answer: SessionDescription, offered: SessionDescription, srtp: str = 
         srtp=_accept_keys(line, ours, srtp),
         has_rtcp_mux=line.attribute(RTCP_MUX) is not None and ours.attribute(RTCP_MUX) is not None,
         remote_rtcp_port=_rtcp_port(line),
+        remote_ssrc=_ssrc(line),
     )
 
 
@@ -315,6 +317,13 @@ def _rtcp_port(line: MediaLine) -> int:
     """Of a=rtcp (RFC 3605); 0: the one after RTP's. An address in it is left alone: reports go to where the audio goes."""
     port = (line.attribute("rtcp") or "").split(" ")[0]
     return int(port) if re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535 else 0
+
+
+def _ssrc(line: MediaLine) -> int:
+    """The far end's stream, of a=ssrc (RFC 5576); -1: it names none, or several."""
+    named = {(value or "").partition(" ")[0] for name, value in line.attributes if name == "ssrc"}
+    numbers = {int(text) for text in named if re.fullmatch("[0-9]{1,10}", text) and int(text) < 1 << 32}
+    return numbers.pop() if len(named) == len(numbers) == 1 else -1
 
 
 def _with_keys(line: MediaLine, protocol: str, cryptos: tuple[Crypto, ...]) -> MediaLine:

@@ -41,7 +41,7 @@ def summary(settings: config.Config) -> str:
     cores = settings.cores()
     agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes if route.agent)) or "none"
     numbers = ",".join(map(str, dict.fromkeys(cores)))
-    calls = len(settings.rtp_port_pairs())
+    calls = settings.most_calls()
     workers = f"{table.count(len(cores), 'worker')} on cores {numbers}"
     return f"calls on sip:{', '.join(places(settings.sip))}, agent {agents}, {workers}, {calls} calls at most"
 

@@ -113,6 +113,6 @@ def announce(server: Supervisor, settings: Config) -> None:
     cores = settings.cores()
     numbers = ",".join(map(str, dict.fromkeys(cores)))
     sip = address if address.startswith("sip:") else f"sip:{', '.join(places(settings.sip))}"
-    carried = media or f"{table.count(len(cores), 'worker')} on cores {numbers}  {len(settings.rtp_port_pairs())} calls at most"
+    carried = media or f"{table.count(len(cores), 'worker')} on cores {numbers}  {settings.most_calls()} calls at most"
     agents = ", ".join(dict.fromkeys(route.agent for route in settings.routes if route.agent)) or "none"
     print(f"bellframe accepts calls on {sip}  agent {agents}  {carried}", flush=True)

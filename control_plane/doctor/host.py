@@ -22,17 +22,17 @@ ANSWER_LIMIT_S = 3.0
 
 
 def descriptors(patient: Patient) -> Iterator[Finding]:
-    calls = len(patient.config.rtp_port_pairs())
-    needed, allowed = 2 * calls + DESCRIPTORS_FOR_THE_REST, patient.machine.descriptor_limit()
+    ports = 2 * len(patient.config.rtp_port_pairs())
+    needed, allowed = ports + DESCRIPTORS_FOR_THE_REST, patient.machine.descriptor_limit()
     if allowed < needed:
         yield Finding(
-            "broken", f"{needed} descriptors are needed for {calls} calls, and {allowed} are allowed",
+            "broken", f"{needed} descriptors are needed for {ports} RTP ports, and {allowed} are allowed",
             f"LimitNOFILE={needed} (ulimit -n)",
         )  # fmt: skip
 
 
 def memory(patient: Patient) -> Iterator[Finding]:
-    needed, there = BASE_BYTES + CALL_BYTES * len(patient.config.rtp_port_pairs()), patient.machine.memory_bytes()
+    needed, there = BASE_BYTES + CALL_BYTES * patient.config.most_calls(), patient.machine.memory_bytes()
     free = there.get("MemAvailable", needed)
     if free < needed and not patient.is_running:
         yield Finding(
@@ -46,8 +46,11 @@ def memory(patient: Patient) -> Iterator[Finding]:
 def socket_buffers(patient: Patient) -> Iterator[Finding]:
     allowed = patient.machine.number("proc/sys/net/core/rmem_max")
     if allowed is not None and allowed < RECEIVE_BUFFER_BYTES:
+        is_shared = patient.config.shared_port_calls() > 0
+        what = "audio on the RTP port that calls share may be lost while its worker is busy" if is_shared else ""
         yield Finding(
-            "hint", f"net.core.rmem_max is {allowed}: a burst of SIP may be lost while the front is busy",
+            "risky" if is_shared else "hint",
+            f"net.core.rmem_max is {allowed}: {what or 'a burst of SIP may be lost while the front is busy'}",
             f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}",
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 import pathlib
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from control_plane import config
 from control_plane.config import LIMITS, Config
 from control_plane.errors import ConfigurationError
+from control_plane.trunk_config import Trunk
 
 
 def with_value(setting: str, value: float) -> Config:
@@ -57,3 +59,10 @@ def test_srtp_is_one_of_three_words() -> None:
         config.check(Config(media=config.Media(srtp=policy)))
     with pytest.raises(ConfigurationError, match=r'media\.srtp: "on" is none of "off", "preferred" and "required"'):
         config.check(Config(media=config.Media(srtp="on")))
+
+
+def test_how_many_calls_there_can_be_with_and_without_a_shared_port() -> None:
+    media = config.Media(rtp_ports="10000-10020", workers=2, cores=str(min(os.sched_getaffinity(0))), shared_port_calls=100)
+    plain, sharing = (config.Config(media=media, trunks=(Trunk("carrier", shared_rtp_port=shared),)) for shared in (False, True))
+    assert (plain.shared_port_calls(), plain.most_calls()) == (0, 10)
+    assert (sharing.shared_port_calls(), sharing.most_calls()) == (100, 8 + 200), "two ports are shared, the others belong to a call each"

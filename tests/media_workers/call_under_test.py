@@ -28,13 +28,14 @@ MUTATIONS = int(os.environ.get("BELLFRAME_MUTATIONS", 20_000 if IS_COMPILED else
 """Packets made wrong at random, of each kind. The full count, BELLFRAME_MUTATIONS=1000000, takes a minute a test."""
 
 
-def make_views(rows: int = 2, bridges: int = 1, first_fd: int = -1) -> Worker:
-    """The memory of one worker with this many rows, as its keeper would have made it."""
+def make_views(rows: int = 2, bridges: int = 1, first_fd: int = -1, sharing: int = 0) -> Worker:
+    """The memory of one worker with this many rows, as its keeper would have made it. The last `sharing` of them share a port."""
     rings = layout.rings_format(bytearray(layout.rings_bytes(rows)), rows)
     shown = counters.counters_format(bytearray(counters.counters_bytes(1, rows)), 1, rows)
     calls = table_views(bytearray(table_bytes(rows)), rows)
     calls["rtp_fd"] = calls["rtcp_fd"] = first_fd
     calls["rtp_port"] = 30_000 + 2 * np.arange(rows)
+    calls["is_port_shared"][rows - sharing :] = 1
     return make_worker(calls, rings, shown, 0, rows, [-1] * bridges)
 
 

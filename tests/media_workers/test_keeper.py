@@ -53,8 +53,9 @@ class KeeperUnderTest:
         self.context = zmq.Context()
         self.front = Switchboard(self.context, directory)
         core = max(os.sched_getaffinity(0))
-        media = {"rtp_ports": free_ports(), "workers": 1, "cores": str(core), "heartbeat_timeout_ms": 400}
-        (directory / "config.json").write_text(json.dumps({"runtime_directory": str(directory), "media": media}))
+        media = {"rtp_ports": free_ports(), "workers": 1, "cores": str(core), "heartbeat_timeout_ms": 400, "shared_port_calls": 20}
+        trunks = [{"name": "carrier", "shared_rtp_port": True}]
+        (directory / "config.json").write_text(json.dumps({"runtime_directory": str(directory), "media": media, "trunks": trunks}))
         command = [sys.executable, "-m", "media_workers", "--config", str(directory / "config.json")]
         self.log = (directory / "log").open("w+")
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log)
@@ -103,14 +104,14 @@ class KeeperUnderTest:
 class Call:
     """A caller whose agent sends back what it hears. With a suite, both speak SRTP."""
 
-    def __init__(self, keeper: KeeperUnderTest, call_id: str, suite: str = "") -> None:
+    def __init__(self, keeper: KeeperUnderTest, call_id: str, suite: str = "", is_port_shared: bool = False) -> None:
         keys = make_keys(suite, len(call_id)) if suite else None
         self.far = FarEnd(keys) if keys else None
         self.keeper, self.call_id, self.seq, self.cursor = keeper, call_id, 100, 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         media = MediaDescription("PCMU", 0, "127.0.0.1", self.socket.getsockname()[1], srtp=keys)
-        opened = keeper.ask(OpenMedia(call_id, 0, media), MediaOpened)
+        opened = keeper.ask(OpenMedia(call_id, 0, media, is_port_shared=is_port_shared), MediaOpened)
         assert isinstance(opened, MediaOpened)
         self.row, self.generation, self.target = opened.row, opened.generation, ("127.0.0.1", opened.rtp_port)
         self.heard = self.told_lost = 0
@@ -195,6 +196,20 @@ def test_calls_go_on_when_their_worker_is_killed_or_hangs(keeper: KeeperUnderTes
     assert isinstance(closed, MediaClosed) and closed.counters["frames_from_ai"] >= 50 and closed.counters["malformed"] == 0
     for name in ("wrong_source", "srtp_auth_failed", "srtp_replayed"):
         assert [int(keeper.counters.calls[call.row]["counters"][CALL_COLUMN[name]]) for call in calls] == [0] * 4
+
+
+def test_calls_on_one_port_go_on_when_their_worker_is_killed(keeper: KeeperUnderTest) -> None:
+    suites = ("", "AEAD_AES_128_GCM", "", "", "", "", "", "", "", "")
+    calls = [Call(keeper, f"call-{number}", suite, is_port_shared=True) for number, suite in enumerate(suites)]
+    assert len({call.target for call in calls}) == 1
+    run_calls(calls, lambda: min(call.echoed() for call in calls) >= 10)
+    for how in (signal.SIGKILL, signal.SIGSTOP, signal.SIGKILL):
+        keeper.end(how)
+        echoed = [call.echoed() for call in calls]
+        run_calls(calls, lambda e=echoed: all(call.echoed() >= e[n] + 10 for n, call in enumerate(calls)))  # type: ignore[misc]
+    for call in calls:
+        assert_one_stream(call)
+    assert keeper.worker("wrong_source") == keeper.worker("send_failures") == 0
 
 
 def test_sigterm_ends_all_even_a_worker_that_hangs(keeper: KeeperUnderTest) -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from control_plane.config import Route
-from control_plane.messages import StartAgent
+from control_plane.messages import OpenMedia, StartAgent
 from control_plane.secret import Secret
 from control_plane.trunk_config import Trunk, User
 from sip_front.digest import Attempt, Client, Credentials
@@ -40,6 +40,13 @@ def test_the_trunk_chooses_the_agent_and_is_shown(network: Network) -> None:
     started = machine.told(StartAgent)
     assert [(order.agent, order.trunk) for order in started] == [("menu", "carrier"), ("echo", "")]
     assert [call.facts(0).trunk for call in machine.front.calls.values()] == ["carrier", ""]
+
+
+def test_calls_of_a_trunk_share_a_port_if_it_says_so_and_their_ssrc_is_told(network: Network) -> None:
+    machine = machine_with(network, Trunk("carrier", allow=("192.0.2.10",), shared_rtp_port=True), allow=("192.0.2.0/24",))
+    Phone(network, CALLER).call()
+    Phone(network, "192.0.2.20").call(call_id="call-2", from_tag="other")
+    assert [order.is_port_shared for order in machine.told(OpenMedia)] == [True, False]
 
 
 def test_a_trunk_that_is_full_takes_no_more_until_a_call_ends(network: Network, caplog: pytest.LogCaptureFixture) -> None:

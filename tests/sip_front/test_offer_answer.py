@@ -60,6 +60,19 @@ def test_where_reports_go_may_be_said(attributes: tuple[str, ...], port: int) ->
     assert (media.remote_rtcp_port, media.has_rtcp_mux) == (port, False) and "rtcp" not in text
 
 
+@pytest.mark.parametrize(
+    ("attributes", "ssrc"),
+    [
+        *(((), -1), (("a=ssrc:7 cname:x",), 7), (("a=ssrc:4294967295 cname:x", "a=ssrc:4294967295 label:y"), 0xFFFFFFFF)),
+        *((("a=ssrc:7 cname:x", "a=ssrc:8 cname:x"), -1), (("a=ssrc:4294967296 cname:x",), -1), (("a=ssrc:x",), -1), (("a=ssrc",), -1)),
+    ],
+)
+def test_the_stream_that_the_far_end_names_is_told(attributes: tuple[str, ...], ssrc: int) -> None:
+    _, media = answered("m=audio 4000 RTP/AVP 0", *attributes)
+    assert media.remote_ssrc == ssrc
+    assert accept(described("m=audio 4000 RTP/AVP 0", *attributes), offer(formats=BOTH, **OURS)).remote_ssrc == ssrc
+
+
 @pytest.mark.parametrize("is_muxed", [True, False])
 def test_reports_share_the_port_when_both_say_so(is_muxed: bool) -> None:
     ours = offer(formats=BOTH, **OURS)

@@ -85,7 +85,7 @@ def test_too_few_descriptors(machine: Described) -> None:
     machine.limit = 256
     found = findings(Patient(machine, CONFIG, None))
     assert found["descriptors"] == [
-        ("broken", "712 descriptors are needed for 100 calls, and 256 are allowed", "LimitNOFILE=712 (ulimit -n)")
+        ("broken", "712 descriptors are needed for 200 RTP ports, and 256 are allowed", "LimitNOFILE=712 (ulimit -n)")
     ]
 
 
