@@ -31,13 +31,17 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Sip(Section):
     listen: str | tuple[str, ...] = "127.0.0.1:5060"
-    """Where calls come in: one place or several. HOST:PORT is UDP and TCP; udp:, tcp: or tls: before it is that one alone. 0.0.0.0 is
-    every address of this machine; an IPv6 address has brackets."""
+    """Where calls come in: one place or several. HOST:PORT is UDP and TCP; udp:, tcp:, tls:, ws: or wss: before it is that one alone.
+    0.0.0.0 is every address of this machine; an IPv6 address has brackets."""
     public_address: str | tuple[str, ...] = ""
     """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached. A list has one for
     each place of sip.listen."""
+    websocket_origins: tuple[str, ...] = ()
+    """Pages whose phones may connect to ws: and wss: places, as browsers name them: "https://phone.example.com". Empty: none; "*": any page
+    that somebody opens. What is no browser names none, and is let in by sip.allow and [[users]] alone."""
     tls_certificate: str = ""
-    """PEM, with the intermediate ones: what tls: places show, and we as a client. Read again when the file changes, and on SIGHUP."""
+    """PEM, with the intermediate ones: what tls: and wss: places show, and we as a client. Read again when the file changes, and on
+    SIGHUP."""
     tls_key: str = ""
     """PEM, without a password. Empty: it is in the certificate's file."""
     tls_client_ca: str = ""

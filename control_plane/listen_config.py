@@ -2,13 +2,16 @@
 
 import ipaddress
 import pathlib
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from control_plane.errors import ConfigurationError
 
-TRANSPORTS = ("udp", "tcp", "tls")
+TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+SECURE = ("tls", "wss")
 MAX_PLACES = 32
+ORIGIN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://[^/\s?#]+")
 
 
 class Sip(Protocol):
@@ -26,6 +29,8 @@ class Sip(Protocol):
     def tls_client_ca(self) -> str: ...
     @property
     def tls_server_ca(self) -> str: ...
+    @property
+    def websocket_origins(self) -> tuple[str, ...]: ...
     @property
     def nameservers(self) -> tuple[str, ...]: ...
 
@@ -94,8 +99,12 @@ def _collide(one: Listener, other: Listener) -> bool:
 
 def check_listen(sip: Sip) -> None:
     """Raises ConfigurationError. Whether files hold what they should is seen when they are used."""
-    if any(listener.transport == "tls" for listener in listeners(sip)) and not sip.tls_certificate:
-        raise ConfigurationError("sip.listen: tls: needs sip.tls_certificate, and sip.tls_key if the key is in another file")
+    secure = [listener.transport for listener in listeners(sip) if listener.transport in SECURE]
+    if secure and not sip.tls_certificate:
+        raise ConfigurationError(f"sip.listen: {secure[0]}: needs sip.tls_certificate, and sip.tls_key if the key is in another file")
+    for origin in sip.websocket_origins:
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise ConfigurationError(f'sip.websocket_origins: "{origin}" is not an origin such as "https://phone.example.com"')
     if sip.tls_key and not sip.tls_certificate:
         raise ConfigurationError("sip.tls_key: it is the key of sip.tls_certificate, which is not named")
     for name in ("tls_certificate", "tls_key", "tls_client_ca", "tls_server_ca"):

@@ -22,7 +22,8 @@ VIA_PROTOCOL = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+
 MARKS = re.compile(r'\\.|[",;<>]', re.DOTALL)
 # What nearly every message has, in one step. Whatever differs is read the long way, with the same result.
 USUAL_VIA = re.compile(
-    r"SIP/2\.0/(UDP|TCP|TLS) ([A-Za-z0-9][A-Za-z0-9.\-]*)(?<![.\-])(?::([0-9]{1,4}))?(;rport)?;branch=([A-Za-z0-9\-.!%*_+`'~]+)", re.ASCII
+    r"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9][A-Za-z0-9.\-]*)(?<![.\-])(?::([0-9]{1,4}))?(;rport)?;branch=([A-Za-z0-9\-.!%*_+`'~]+)",
+    re.ASCII,
 )
 USUAL_ADDRESS = re.compile(r'(?:"([^"\\]*)" )?<([^\x00-\x20\x7f<>"\\]+)>(?:;tag=([A-Za-z0-9\-.!%*_+`\'~]+))?')
 QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)

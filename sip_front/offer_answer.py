@@ -218,6 +218,9 @@ def _choose(offer: SessionDescription, srtp: str) -> tuple[int, Crypto | None]:
     if known:
         why = "; ".join(reason for index, _ in known for reason in read[index].why_not) or "there is no a=crypto line"
         raise NotAcceptable(f"the call must be protected by SRTP, and no key offered can be used: {why}")
+    if "/TLS/" in protocols.upper():
+        way = "let a gateway that speaks it, such as rtpengine or Janus, stand between"
+        raise NotAcceptable(f"the offer is WebRTC ({quoted(protocols)}: DTLS and ICE), and we speak RTP, and SRTP by SDES; {way}")
     raise NotAcceptable(f"audio is offered over {quoted(protocols)} only; we have {PLAIN_RTP}, and {SECURE_RTP} with keys in the SDP")
 
 

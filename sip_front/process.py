@@ -59,7 +59,7 @@ class Process:
             sip.max_connections, sip.max_connections_per_source,
         )  # fmt: skip
         self.journal = JournalFile(config.runtime_path() / "journal", self.front.succession.all_entries)
-        self.streams = Streams(self, sockets, limits, certificates, loop)
+        self.streams = Streams(self, sockets, limits, certificates, loop, sip.websocket_origins)
         self.resolver = Resolver(DnsClient(sip.nameservers).ask, sockets.families)
         self.looked_ns = 0
         self.used: frozenset[object] = frozenset()

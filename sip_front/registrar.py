@@ -27,6 +27,7 @@ DEFAULT_EXPIRES_S = 3600  # 10.2.1.1 leaves it to us; also what is malformed (20
 MAX_EXPIRES = 2**32 - 1
 Q_VALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 Headers = tuple[tuple[str, str], ...]
+OUTBOUND: Headers = (("Require", "outbound"), ("Flow-Timer", "120"))  # 120 s: how often its NAT must hear of it (RFC 5626 4.4.1, 6)
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -88,7 +89,8 @@ class Registrar:
         if fresh != before:
             self._keep(user, fresh)
             self._tell(user, before, fresh, now_ns)
-        return Answer(200, tuple(("Contact", encode(binding, now_ns)) for binding in fresh))
+        listed = tuple(("Contact", encode(binding, now_ns)) for binding in fresh)
+        return Answer(200, listed + (OUTBOUND if is_outbound(request, source) else ()))
 
     def of(self, user: str, now_ns: int) -> list[Binding]:
         """The phones of a user in the order in which they are called: as they wish it (q), then the one that was heard last."""
@@ -197,6 +199,14 @@ class Registrar:
         for binding in before:
             if binding.identity not in left:
                 log.info("the phone of %s at %s has logged out", clean(user, 80), binding.source)
+
+
+def is_outbound(request: Request, source: Address) -> bool:
+    """RFC 5626 6: it wants to be called over the connection that it has opened, and there is nobody between us."""
+    supported = [name.lower() for name in request.headers.get_all("Supported")]
+    params = request.contact.params if request.contact else {}
+    asks = "outbound" in supported and "reg-id" in params and "+sip.instance" in params
+    return asks and source.is_reliable and len(request.headers.get_all("Via")) < 2
 
 
 def expiry(own: str | None, overall: str | None) -> int:

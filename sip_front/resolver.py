@@ -99,7 +99,7 @@ class Resolver:
 
     async def _ways(self, uri: Uri) -> list[tuple[Transport, str]]:
         """4.1: transports and the names of their SRV records, the best first."""
-        usable = {t.naptr: t for t in TRANSPORTS.values() if uri.scheme != "sips" or t.is_secure}
+        usable = {t.naptr: t for t in TRANSPORTS.values() if t.srv and (uri.scheme != "sips" or t.is_secure)}
         records = [r for r in await self._query(uri.host, "NAPTR") if isinstance(r, Naptr) and r.flags.lower() == "s"]
         chosen = sorted((r for r in records if r.service.upper() in usable), key=lambda r: (r.order, r.preference))
         if chosen:

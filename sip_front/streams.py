@@ -1,4 +1,4 @@
-"""TCP and TLS: accepting, connecting, reading and writing. What may exist and for how long is in connections.py.
+"""TCP, TLS and WebSocket: accepting, connecting, reading and writing. What may exist and for how long is in connections.py.
 
 A stranger's connection is closed as soon as it is accepted: before a handshake, and before anything is kept of it.
 """
@@ -43,6 +43,16 @@ class Owner(Protocol):
     def addresses_in_use(self) -> frozenset[object]: ...
 
 
+class Way(Protocol):
+    """What is used of a transport of asyncio's, and of a WebSocket."""
+
+    def write(self, octets: bytes, /) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_extra_info(self, name: str, /) -> Any: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
 class Stream(asyncio.Protocol):
     def __init__(self, streams: "Streams", connection: Connection) -> None:
         self.streams, self.connection = streams, connection
@@ -59,10 +69,15 @@ class Stream(asyncio.Protocol):
 
 
 class Streams:
-    def __init__(self, owner: Owner, sockets: Sockets, limits: Limits, certificates: Certificates, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, owner: Owner, sockets: Sockets, limits: Limits, certificates: Certificates, loop: asyncio.AbstractEventLoop,
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        """`origins`: of pages that may open a WebSocket."""
         self.owner, self.sockets, self.certificates, self.loop = owner, sockets, certificates, loop
+        self.origins = tuple(origin.lower() for origin in origins)
         self.connections = Connections(limits)
-        self.transports: dict[int, asyncio.Transport] = {}
+        self.transports: dict[int, Way] = {}
 
     def start(self) -> None:
         for bound in self._listening():
@@ -111,11 +126,18 @@ class Streams:
         limits_s = {"ssl_handshake_timeout": connection.limits.start_ns / SECOND, "ssl_shutdown_timeout": CLOSE_LIMIT_S} if context else {}
         try:
             one.setblocking(False)
-            await self.loop.connect_accepted_socket(lambda: Stream(self, connection), one, ssl=context, **limits_s)
+            await self.loop.connect_accepted_socket(lambda: self._protocol(connection), one, ssl=context, **limits_s)
         except (OSError, ssl.SSLError) as failure:
             one.close()
             if self.connections.drop(connection) and self.owner.is_worth_a_line(connection.remote.host, "tls"):
                 log.warning("no TLS with %s: %s", connection.remote.host, explain(failure, connection.remote))
+
+    def _protocol(self, connection: Connection) -> asyncio.Protocol:
+        if TRANSPORTS[connection.remote.transport].is_stream:
+            return Stream(self, connection)
+        from sip_front import websocket  # picows, which nobody else needs
+
+        return websocket.make_protocol(self, connection, self.origins)
 
     # ---- connections that we open ------------------------------------------------------------------------------
 
@@ -124,6 +146,9 @@ class Streams:
         if connection is None:
             if not destination.port:
                 return  # its connection has gone, and no other is opened for it
+            if not destination.can_connect:
+                self._fail([octets], destination, f"{destination} has gone: a phone behind a WebSocket must connect again by itself")
+                return
             connection = self.connections.open(destination, time.monotonic_ns())
             self.owner.spawn(self._connect(connection))
         if not connection.is_ready:
@@ -162,7 +187,7 @@ class Streams:
 
     # ---- what happens on them ----------------------------------------------------------------------------------
 
-    def made(self, connection: Connection, transport: asyncio.Transport) -> None:
+    def made(self, connection: Connection, transport: Way) -> None:
         if connection.is_closed:  # its time was over during the handshake
             transport.abort()
             return
@@ -200,7 +225,24 @@ class Streams:
             self.loop.call_soon(self._close, transport)  # after the answer, which the guard sends
         self.connections.deadlines.schedule(connection)
 
-    def _close(self, transport: asyncio.Transport) -> None:
+    def read_message(self, connection: Connection, octets: bytes) -> None:
+        """A whole one, of a WebSocket."""
+        if connection.is_closed:
+            return
+        connection.receive_message(time.monotonic_ns())
+        if octets == PING:
+            self.transports[connection.remote.flow].write(PONG)
+        else:
+            self.owner.receive_message(octets, connection.remote)
+        self.connections.deadlines.schedule(connection)
+
+    def hear(self, connection: Connection) -> None:
+        """It says that it is there."""
+        connection.heard_ns = time.monotonic_ns()
+        if not connection.is_closed:
+            self.connections.deadlines.schedule(connection)
+
+    def _close(self, transport: Way) -> None:
         transport.close()
         self.loop.call_later(CLOSE_LIMIT_S, transport.abort)
 
@@ -232,7 +274,7 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def reset(transport: asyncio.Transport) -> None:
+def reset(transport: Way) -> None:
     """Not a FIN behind what a far end may never read: the kernel would keep megabytes for it."""
     one = transport.get_extra_info("socket")
     if one is not None:

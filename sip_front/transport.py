@@ -15,19 +15,25 @@ class Transport(NamedTuple):
     """In URIs, and in sip.listen."""
     via: str
     is_reliable: bool
-    """It loses nothing, so that a transaction repeats nothing (17.1.1.2); and it is a stream, so that messages must be cut out of it."""
+    """It loses nothing, so that a transaction repeats nothing (17.1.1.2). It is a connection, which whoever is at its end is reached by."""
     is_secure: bool
     default_port: int
     srv: str
-    """What stands before a domain that says where its servers are (RFC 3263 4.1)."""
+    """What stands before a domain that says where its servers are (RFC 3263 4.1). Empty: nobody is connected to by it, they come to us."""
     naptr: str
+    is_stream: bool = False
+    """Messages must be cut out of it, by their Content-Length (18.3)."""
+    in_uri: str = ""
+    """What URIs call it, where that is not its name."""
 
 
 TRANSPORTS = {t.name: t for t in (
-    #         name   via    reliable secure port   SRV           NAPTR
+    #         name   via    reliable secure port   SRV           NAPTR       stream  in URIs
     Transport("udp", "UDP", False,   False, 5060, "_sip._udp",  "SIP+D2U"),
-    Transport("tcp", "TCP", True,    False, 5060, "_sip._tcp",  "SIP+D2T"),
-    Transport("tls", "TLS", True,    True,  5061, "_sips._tcp", "SIPS+D2T"),
+    Transport("tcp", "TCP", True,    False, 5060, "_sip._tcp",  "SIP+D2T",  True),
+    Transport("tls", "TLS", True,    True,  5061, "_sips._tcp", "SIPS+D2T", True),
+    Transport("ws",  "WS",  True,    False, 80,   "",           "",         False, "ws"),   # RFC 7118
+    Transport("wss", "WSS", True,    True,  443,  "",           "",         False, "ws"),
 )}  # fmt: skip
 
 
@@ -45,6 +51,11 @@ class Address(NamedTuple):
     @property
     def is_reliable(self) -> bool:
         return TRANSPORTS[self.transport].is_reliable
+
+    @property
+    def can_connect(self) -> bool:
+        """Where its connection has gone, another may be opened."""
+        return bool(TRANSPORTS[self.transport].srv)
 
     @property
     def key(self) -> tuple[str, str, int, str]:
@@ -74,11 +85,12 @@ def bracketed(host: str) -> str:
 
 
 def transport_of(uri: Uri) -> str | None:
-    """The one that the URI asks for; without that, what an address or a port without more means (RFC 3263 4.1). None: not one of ours."""
+    """The one that the URI asks for; without that, what an address or a port without more means (RFC 3263 4.1). None: not one of ours,
+    or one by which we connect to nobody."""
     asked = (uri.params.get("transport") or "").lower()
     if uri.scheme == "sips":  # 26.2.2: TLS, whose transport parameter says what lies below it
         return "tls" if asked in ("", "tcp", "tls") else None
-    return (asked or "udp") if not asked or asked in TRANSPORTS else None
+    return (asked or "udp") if not asked or (asked in TRANSPORTS and TRANSPORTS[asked].srv) else None
 
 
 def address_of(uri: Uri) -> Address | None:

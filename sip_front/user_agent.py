@@ -103,7 +103,7 @@ class UserAgent:
         admitted: Admitted | None = None
         try:
             message = parse(octets)
-            if source.is_reliable and "Content-Length" not in message.headers:
+            if TRANSPORTS[source.transport].is_stream and "Content-Length" not in message.headers:
                 request = message if isinstance(message, Request) else None
                 raise BadMessage("no Content-Length, which a stream needs to end the message (18.3)", 400, request)
             if isinstance(message, Response):
@@ -286,7 +286,8 @@ class UserAgent:
         place = self.place_towards(destination).encode()
         if is_secure:
             return f"<sips:{user}@{place}>"
-        parameter = "" if destination.transport == "udp" else f";transport={destination.transport}"
+        transport = TRANSPORTS[destination.transport]
+        parameter = "" if transport.name == "udp" else f";transport={transport.in_uri or transport.name}"
         return f"<sip:{user}@{place}{parameter}>"
 
     def capabilities(self) -> tuple[tuple[str, str], ...]:
@@ -528,7 +529,7 @@ class UserAgent:
                 return
             self.callers.may_answer(source.host, now_ns)  # if it is a stranger's, it costs a token, too
             self._log_refusal(f"{failure.status}: a message that is not valid SIP: {failure}", source, now_ns, is_call=False)
-            if request is not None and request.method != "ACK":
+            if request is not None and request.method != "ACK" and "Via" in request.headers:
                 self._reply(request, failure.status, self._way_back(request, source))
         except BellframeError:
             return

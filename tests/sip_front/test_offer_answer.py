@@ -166,7 +166,7 @@ REFUSED = [
     (("m=audio 4000 RTP/AVP 99",), "none that is known"),
     (("m=audio 4000 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), "no audio format in common"),
     (("m=audio 4000 RTP/SAVP 0", "a=crypto:1 A inline:x"), 'SRTP .* media.srtp = "off" does not allow'),
-    (("m=audio 4000 UDP/TLS/RTP/SAVPF 0",), "UDP/TLS/RTP/SAVPF' only; we have RTP/AVP, and RTP/SAVP"),
+    (("m=audio 4000 UDP/TLS/RTP/SAVPF 0",), r"the offer is WebRTC \('UDP/TLS/RTP/SAVPF': DTLS and ICE\)"),
     (("m=audio 4000 RTP/AVPF 0",), "'RTP/AVPF' only"),
     (("m=audio 0 RTP/AVP 0",), "no audio: it offers nothing"),
     (("m=video 4000 RTP/AVP 31",), "no audio: it offers 'video'"),

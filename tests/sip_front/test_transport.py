@@ -46,5 +46,12 @@ def test_one_connection_serves_what_differs_in_its_flow_only() -> None:
     assert len({one.key, one._replace(name="b.example").key, one._replace(port=1).key, one._replace(transport="tcp").key}) == 4
 
 
-def test_streams_are_reliable_and_nothing_else() -> None:
-    assert {name for name, transport in TRANSPORTS.items() if transport.is_reliable} == {"tcp", "tls"}
+def test_what_each_transport_is() -> None:
+    assert {name for name, transport in TRANSPORTS.items() if transport.is_stream} == {"tcp", "tls"}
+    assert {name for name, transport in TRANSPORTS.items() if transport.is_reliable} == {"tcp", "tls", "ws", "wss"}
+    assert {name for name in TRANSPORTS if Address("192.0.2.1", 5060, name).can_connect} == {"udp", "tcp", "tls"}
+
+
+def test_nobody_is_connected_to_by_websocket() -> None:
+    for uri in ("sip:a@192.0.2.1;transport=ws", "sip:a@192.0.2.1;transport=wss", "sips:a@192.0.2.1;transport=ws"):
+        assert transport_of(parse_uri(uri)) is None and address_of(parse_uri(uri)) is None
