@@ -38,9 +38,9 @@ def turn(server: Server, generator: Generator, state: str, seconds: float) -> di
     return {"worker_us": worker_ns / packets / 1000, "recorder_percent": recorder_ns / seconds / 1e7}
 
 
-def answer(calls: int = CALLS, turns: int = TURNS, seconds: float = MEASURED_S) -> dict[str, Any]:
+def answer(calls: int = CALLS, turns: int = TURNS, seconds: float = MEASURED_S, format: str = "wav") -> dict[str, Any]:
     """µs of the worker's CPU a packet sent, medians over the turns; and the recorder's part of a core."""
-    with tempfile.TemporaryDirectory(prefix="bellframe-bench-") as folder, running(AGENT, calls, recordings=folder) as server:
+    with tempfile.TemporaryDirectory(prefix="bellframe-bench-") as folder, running(AGENT, calls, recordings=folder, format=format) as server:
         generator = Generator(calls)
         callers = Callers(server, generator)
         callers.open(calls)
@@ -48,7 +48,7 @@ def answer(calls: int = CALLS, turns: int = TURNS, seconds: float = MEASURED_S) 
         for _ in range(turns):
             for state, rows in found.items():
                 rows.append(turn(server, generator, state, seconds))
-        written = sum(path.stat().st_size for path in pathlib.Path(folder).glob("*.wav"))
+        written = sum(path.stat().st_size for path in pathlib.Path(folder).glob(f"*.{format}"))
         callers.close()
         generator.close()
     off, on = (median(row["worker_us"] for row in found[state]) for state in ("off", "on"))
@@ -68,4 +68,4 @@ def test_recording(benchmark):
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {OTHER_CORE})
-    print(answer(int(sys.argv[1]) if len(sys.argv) > 1 else CALLS))
+    print(answer(int(sys.argv[1]) if len(sys.argv) > 1 else CALLS, format=sys.argv[2] if len(sys.argv) > 2 else "wav"))

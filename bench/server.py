@@ -110,11 +110,11 @@ def free_ports(count: int) -> int:
 @contextlib.contextmanager
 def running(
     agent: str, calls: int, sip: dict[str, object] | None = None, recordings: str = "", records: dict[str, object] | None = None,
-    is_port_shared: bool = False, **media: object,
+    is_port_shared: bool = False, format: str = "wav", **media: object,
 ) -> Iterator[Server]:
     """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end.
 
-    `recordings`: the folder that they may go to. `is_port_shared`: all calls have one RTP port.
+    `recordings`: the folder that they may go to, and `format` what they are. `is_port_shared`: all calls have one RTP port.
     """
     runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
     pairs = 2 if is_port_shared else calls
@@ -136,7 +136,7 @@ def running(
         },
         "routes": [{"agent": agent}],
         "trunks": trunks,
-        "recording": {"directory": recordings},
+        "recording": {"directory": recordings, "format": format},
         "records": records or {},
     }
     config = runtime / "bench.json"

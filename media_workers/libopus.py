@@ -15,9 +15,9 @@ from numba import types
 from control_plane import opus_library
 from shm.jit import IS_COMPILED
 
-APPLICATION_VOIP = 2048  # opus_defines.h
+APPLICATION_VOIP, APPLICATION_LOWDELAY = 2048, 2051  # opus_defines.h
 SET_BITRATE, SET_MAX_BANDWIDTH, SET_VBR, SET_COMPLEXITY = 4002, 4004, 4006, 4010
-SET_INBAND_FEC, SET_PACKET_LOSS_PERC, SET_DTX = 4012, 4014, 4016
+SET_INBAND_FEC, SET_PACKET_LOSS_PERC, SET_DTX, GET_LOOKAHEAD, RESET_STATE = 4012, 4014, 4016, 4027, 4028
 NARROWBAND, MEDIUMBAND, WIDEBAND, SUPERWIDEBAND, FULLBAND = range(1101, 1106)
 
 DECODER_BYTES, ENCODER_BYTES = 20_480, 45_056
@@ -67,6 +67,11 @@ encode = _function("opus_encode", types.uintp, types.uintp, types.int32, types.u
 """(state, pcm, samples, packet, room) -> octets, or below 0."""
 frame_samples = _function("opus_packet_get_samples_per_frame", types.uintp, types.int32)
 """(packet, rate) -> samples."""
+
+
+def library() -> ctypes.CDLL | None:
+    """For Python; None: it is not installed."""
+    return _library
 
 
 def start_decoder(address: int, sample_rate_hz: int) -> None:

@@ -53,7 +53,7 @@ def run(config: Config) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    recorder = Recorder(rings, views, directory)
+    recorder = Recorder(rings, views, directory, config.recording.format)
     recorder.take_over()
     notify(f"READY=1\nSTATUS=recordings go to {directory}")
     watchdog_s, next_pat = watchdog_interval_s(), 0.0

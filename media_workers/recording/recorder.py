@@ -46,8 +46,8 @@ MARGIN_FRAMES = 8
 
 
 class Recorder:
-    def __init__(self, rings: Rings, counters: Counters, directory: pathlib.Path) -> None:
-        self.rings, self.counters, self.directory = rings, counters, directory
+    def __init__(self, rings: Rings, counters: Counters, directory: pathlib.Path, format: str = "wav") -> None:
+        self.rings, self.counters, self.directory, self.format = rings, counters, directory, format
         rows = rings.words.shape[0]
         self.tracks = np.zeros(rows, TRACK)
         # Room for every row at 48 kHz, of which only what a call uses gets pages.
@@ -96,7 +96,7 @@ class Recorder:
         try:
             if rate_hz not in RATES_HZ:
                 raise ValueError(f"its sample rate cannot be {rate_hz}")
-            recording = Recording(self.directory, call_id, generation, row, rate_hz)
+            recording = Recording(self.directory, call_id, generation, row, rate_hz, self.format)
             there = recording.samples_there()
         except (OSError, ValueError) as failure:
             if (row, generation) not in self.refused:

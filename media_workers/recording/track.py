@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from media_workers.recording.wave_file import MAX_SAMPLES, WaveFile, repair
+from media_workers.recording.ogg_file import OggFile
+from media_workers.recording.wave_file import WaveFile
 
 SAFE = re.compile(r"[A-Za-z0-9_@=+-][A-Za-z0-9_.@=+-]*")
 PART = ".json.part"
+FILES: dict[str, type[WaveFile] | type[OggFile]] = {"wav": WaveFile, "ogg": OggFile}
+"""By recording.format."""
 
 
 def file_name(call_id: str) -> str:
@@ -33,7 +36,9 @@ def as_utc(unix_ns: int) -> str:
 class Recording:
     """Of one call, from the first sample of its tape on. Sample n of the file is sample n of the tape."""
 
-    def __init__(self, directory: pathlib.Path, call_id: str, generation: int, row: int, sample_rate_hz: int) -> None:
+    def __init__(
+        self, directory: pathlib.Path, call_id: str, generation: int, row: int, sample_rate_hz: int, format: str = "wav"
+    ) -> None:
         """Goes on with what a recorder before us wrote of this very call. Raises OSError or ValueError for what cannot be read."""
         self.directory, self.call_id, self.generation, self.row, self.sample_rate_hz = directory, call_id, generation, row, sample_rate_hz
         self.reels: list[dict[str, Any]] = []
@@ -48,13 +53,14 @@ class Recording:
         if before:
             self.reels, self.base = list(before["reels"]), dict(before["lost"])
             self.lost = dict(self.base)
-        self.file: WaveFile | None = None
+        self.kind = kind_of(str(before["file"])) if before else FILES[format]
+        self.file: WaveFile | OggFile | None = None
         self.dropped_samples = 0
         self.saved = ""
 
     @property
-    def wave_path(self) -> pathlib.Path:
-        return self.directory / f"{self.name}.wav"
+    def audio_path(self) -> pathlib.Path:
+        return self.directory / f"{self.name}{self.kind.suffix}"
 
     @property
     def part_path(self) -> pathlib.Path:
@@ -77,7 +83,7 @@ class Recording:
 
     def _open(self) -> None:
         if self.file is None:
-            self.file = WaveFile(self.wave_path, self.sample_rate_hz)
+            self.file = self.kind(self.audio_path, self.sample_rate_hz)
 
     def begin_reel(self, number: int, sample: int, unix_ns: int) -> None:
         if not self.reels or self.reels[-1]["number"] < number:
@@ -92,7 +98,7 @@ class Recording:
         try:
             self._open()
             assert self.file is not None
-            if at + len(stereo) > MAX_SAMPLES:
+            if at + len(stereo) > self.kind.max_samples:
                 raise OSError(errno.EFBIG, "a WAV file holds no more than 4 GiB")
             before = self.file.samples
             try:
@@ -110,7 +116,7 @@ class Recording:
         return {
             "call_id": self.call_id,
             "state": state,
-            "file": self.wave_path.name,
+            "file": self.audio_path.name,
             "sample_rate_hz": self.sample_rate_hz,
             "channels": ["caller", "sent"],
             "started_at": self.reels[0]["at"] if self.reels else "",
@@ -133,7 +139,7 @@ class Recording:
         self._open()
         file, self.file = self.file, None
         assert file is not None
-        file.close(min(samples, MAX_SAMPLES))
+        file.close(min(samples, self.kind.max_samples))
         complete(self.part_path, self.facts("complete", samples))
 
     def leave(self) -> None:
@@ -141,6 +147,10 @@ class Recording:
         if self.file is not None:
             os.close(self.file.fd)
             self.file = None
+
+
+def kind_of(name: str) -> type[WaveFile] | type[OggFile]:
+    return next((kind for kind in FILES.values() if name.endswith(kind.suffix)), WaveFile)
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -160,7 +170,10 @@ def complete(part: pathlib.Path, facts: dict[str, Any]) -> None:
 
 def abandon(part: pathlib.Path, facts: dict[str, Any]) -> None:
     """Of a call that ended while nobody recorded: its file says what it holds. Raises OSError."""
-    samples = repair(part.with_name(pathlib.PurePath(facts["file"]).name), int(facts["sample_rate_hz"]))
+    path = part.with_name(pathlib.PurePath(facts["file"]).name)
+    file = kind_of(path.name)(path, int(facts["sample_rate_hz"]))
+    samples = file.samples
+    file.close(samples)
     complete(part, {**facts, "state": "cut", "duration_s": round(samples / facts["sample_rate_hz"], 3)})
 
 

@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 FRAME_BYTES = 4  # two channels of 16 bits
-MAX_SAMPLES = (0xFFFF_FFFF - HEADER.size) // FRAME_BYTES
-"""Sizes have 32 bits: 37 hours at 8 kHz."""
 
 
 def header(sample_rate_hz: int, samples: int) -> bytes:
@@ -25,6 +23,10 @@ def header(sample_rate_hz: int, samples: int) -> bytes:
 
 class WaveFile:
     """Made anew, or opened where it was left. Raises OSError."""
+
+    suffix = ".wav"
+    max_samples = (0xFFFF_FFFF - HEADER.size) // FRAME_BYTES
+    """Sizes have 32 bits: 37 hours at 8 kHz."""
 
     def __init__(self, path: pathlib.Path, sample_rate_hz: int) -> None:
         self.path, self.sample_rate_hz = path, sample_rate_hz
@@ -60,10 +62,3 @@ class WaveFile:
             self._tell()
         finally:
             os.close(self.fd)
-
-
-def repair(path: pathlib.Path, sample_rate_hz: int) -> int:
-    """Let the sizes of a file that nobody writes any more say what it holds; returns the samples. Raises OSError."""
-    file = WaveFile(path, sample_rate_hz)
-    file.close(file.samples)
-    return file.samples

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.media_workers.recording.test_ogg_file import decode
 from tests.system.caller import Caller, tone
 from tests.system.conftest import StartServer
 from tests.system.server import Server, wait_for
@@ -130,6 +131,25 @@ def test_a_recording_outlives_whoever_dies(server: Server, folder: pathlib.Path,
     assert left > 0.85 - lost
     assert right > (0.85 - lost if victim != "bridge" else 0.3), "an agent that is gone says nothing"
     server.wait_until_quiet()
+    server.checked = len(server.log())
+
+
+def test_as_ogg_it_sounds_the_same(start_server: StartServer, reports: pathlib.Path, folder: pathlib.Path) -> None:
+    route = {"agent": "probes:Tone", "arguments": {"reports": str(reports)}, "record": True}
+    server = start_server(only=[route], calls=8, recording={"directory": str(folder), "format": "ogg"})
+    with Caller(server.sip_port, payload=tone(CALLER_HZ)) as caller:
+        call_id = call_id_of(server)
+        caller.wait_for_packets(75)
+        os.kill(recorder_pid(server), signal.SIGKILL)
+        caller.wait_for_packets(75)
+    wait_for("the recording is complete", (folder / f"{call_id}.json").exists, 20)
+    facts = json.loads((folder / f"{call_id}.json").read_text())
+    stereo = (decode(folder / f"{call_id}.ogg")[::6] * 32_767).astype(np.int16)  # tones below 4 kHz: every sixth sample has them
+    assert facts["file"] == f"{call_id}.ogg" and abs(len(stereo) / RATE_HZ - facts["duration_s"]) < 0.001
+    left, right = share_with(stereo[TENTH * 2 :, 0], CALLER_HZ), share_with(stereo[TENTH * 2 :, 1], AGENT_HZ)
+    print(f"{facts['duration_s']} s; the caller in {left:.0%} of it, the agent in {right:.0%}; {facts['lost']}")
+    lost = facts["lost"]["sent_ms"] / 1000 / facts["duration_s"]
+    assert left > 0.85 - lost and right > 0.85 - lost
     server.checked = len(server.log())
 
 

@@ -9,11 +9,13 @@ import wave
 import numpy as np
 import pytest
 
+from media_workers import libopus
 from media_workers.recording import wave_file
 from media_workers.recording.recorder import Recorder
 from media_workers.recording.track import file_name
 from shm.counters import Counters
 from tests.media_workers.call_under_test import MS, SECOND, CallUnderTest, loud, ulaw
+from tests.media_workers.recording.test_ogg_file import decode
 
 FRAME = 160
 UNIX_LESS_NS = 1_700_000_000 * SECOND
@@ -22,8 +24,8 @@ UNIX_LESS_NS = 1_700_000_000 * SECOND
 class Studio:
     """A call whose both sides speak, and a recorder."""
 
-    def __init__(self, directory: pathlib.Path, call_id: str = "call") -> None:
-        self.directory = directory
+    def __init__(self, directory: pathlib.Path, call_id: str = "call", format: str = "wav") -> None:
+        self.directory, self.format = directory, format
         self.call = CallUnderTest(call_id=call_id)
         self.frames = 0
         self.recorder = self.new_recorder()
@@ -31,7 +33,7 @@ class Studio:
     def new_recorder(self) -> Recorder:
         worker = self.call.worker
         counters = Counters(worker.totals, worker.lateness.reshape(1, -1), worker.shown)
-        recorder = Recorder(worker.rings, counters, self.directory)
+        recorder = Recorder(worker.rings, counters, self.directory, self.format)
         recorder.take_over()
         return recorder
 
@@ -229,3 +231,25 @@ def test_an_id_that_was_given_twice_has_two_files(studio: Studio) -> None:
     assert len(list(studio.directory.glob("*.wav"))) == len(list(studio.directory.glob("*.json"))) == 2
 
 
+@pytest.mark.skipif(not libopus.IS_THERE, reason="libopus is not installed")
+@pytest.mark.parametrize("new_format", ["ogg", "wav"])
+def test_as_ogg_with_a_pause_and_a_successor_whatever_that_one_writes(tmp_path: pathlib.Path, new_format: str) -> None:
+    studio = Studio(tmp_path, format="ogg")
+    studio.call.rows.record("call", "on")
+    studio.talk(100)
+    studio.recorder = None  # type: ignore[assignment]
+    studio.talk(40, is_watched=False)
+    studio.format = new_format
+    studio.recorder = studio.new_recorder()
+    studio.talk(60)
+    studio.call.rows.record("call", "pause")
+    studio.talk(50)
+    studio.call.rows.record("call", "on")
+    studio.talk(50)
+    studio.call.rows.close("call", studio.call.now_ns)
+    studio.finish()
+    facts = studio.facts
+    assert (facts["state"], facts["file"], facts["duration_s"]) == ("complete", "call.ogg", 5.0)
+    assert facts["lost"] == {"caller_ms": 0, "sent_ms": 0, "disk_ms": 0} and len(facts["reels"]) == 2  # type: ignore[arg-type]
+    sound = decode(tmp_path / "call.ogg")
+    assert len(sound) == 5 * 48_000 and {path.name for path in tmp_path.iterdir()} == {"call.ogg", "call.json"}
