@@ -40,7 +40,10 @@ def turn(server: Server, generator: Generator, state: str, seconds: float) -> di
 
 def answer(calls: int = CALLS, turns: int = TURNS, seconds: float = MEASURED_S, format: str = "wav") -> dict[str, Any]:
     """µs of the worker's CPU a packet sent, medians over the turns; and the recorder's part of a core."""
-    with tempfile.TemporaryDirectory(prefix="bellframe-bench-") as folder, running(AGENT, calls, recordings=folder, format=format) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="bellframe-bench-") as folder,
+        running(AGENT, calls, recordings=folder, format=format) as server,
+    ):
         generator = Generator(calls)
         callers = Callers(server, generator)
         callers.open(calls)

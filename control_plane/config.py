@@ -84,6 +84,19 @@ class Sip(Section):
     Shorter finds a far end that was lost sooner, and costs a message each time. 0: none."""
 
 
+class Opus(Section):
+    """What we send. A far end may ask for less (a=fmtp), and gets it."""
+
+    bitrate_bps: int = 24_000
+    """Speech at 16 kHz is clear at 24 kbit/s with FEC. Less spares a slow line, more is for music."""
+    complexity: int = 5
+    """0 to 10: each step is some more of the worker's core for a little better sound. From 6 on few hear it."""
+    fec: bool = True
+    """Send the last packet again in the next one, coarser, to far ends that want it (useinbandfec): a loss is hardly heard."""
+    dtx: bool = True
+    """Send nothing in silence to far ends that want it (usedtx)."""
+
+
 class Media(Section):
     rtp_ports: str = "10000-12000"
     """FIRST-LAST. A call takes an even port for RTP and the next one for RTCP, bound at start: two thousand ports, a thousand calls."""
@@ -94,6 +107,7 @@ class Media(Section):
     formats: tuple[str, ...] = ("PCMU", "PCMA", "G722")
     """Offered and accepted, in order of preference: of what a far end offers, the first here is taken. G722 first gives agents
     16 kHz where a telephone can, for more of the worker's core."""
+    opus: Opus = Opus()
     srtp: str = "off"
     """Keys go in the SDP (SDES). "preferred" takes SRTP where it is offered, and offers it so that a far end may decline: RTP/AVP with
     a=crypto, which some refuse. "required" neither offers nor takes anything else: RTP/SAVP. Who reads the SIP reads the keys: use TLS."""
@@ -225,6 +239,8 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("media.hold_seconds",            1,      DAY_S,  "3600 outlasts most music"),
     ("media.port_quiet_seconds",      0,      600,    "30 outlasts late packets"),
     ("media.rtcp_interval_seconds",   0,      120,    "5 is what RFC 3550 has; 0 sends no reports"),
+    ("media.opus.bitrate_bps",        6_000,  510_000, "24000 is clear for speech (RFC 7587 3.1.1)"),
+    ("media.opus.complexity",         0,      10,     "5 is half of what libopus can take"),
     ("media.dscp",                    0,      63,     "46 is voice"),
     ("media.max_busy_percent",        10,     100,    "90 leaves room for calls to become busier; 100 never refuses"),
     ("media.max_late_percent",        0.1,    100,    "5 is heard; 100 never refuses"),

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from control_plane import opus_library
+from control_plane.config import Opus
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
 from control_plane.messages import MediaDescription
@@ -56,10 +57,12 @@ class Rows:
         rtcp_interval_ns: int = 5_000_000_000,
         inband_dtmf: bool = False,
         comfort_noise: bool = False,
+        opus_settings: Opus = Opus(),  # noqa: B008
     ) -> None:
         """`rtcp_interval_ns`: 0 sends none. `inband_dtmf`: listen for tones where telephone-event was not agreed. `comfort_noise`: where
         it was agreed, leave silence out."""
         self.rtcp_interval_ns, self.inband_dtmf, self.comfort_noise = rtcp_interval_ns, inband_dtmf, comfort_noise
+        self.opus_settings = opus_settings
         self.worker, self.index, self.first, self.count, self.port_quiet_ns = worker, index, index * count, count, port_quiet_ns
         first = self.first
         self.calls = worker.calls
@@ -277,9 +280,9 @@ class Rows:
         if call["state"] != OPEN or call["codec_id"] != format.codec_id:
             call["codec"], call["rx"]["is_started"] = codecs.fresh(), 0
             if format.codec_id == codecs.OPUS:
-                opus.start(call["opus"], media.fmtp, int(call["sample_rate_hz"]))
+                opus.start(call["opus"], media.fmtp, int(call["sample_rate_hz"]), self.opus_settings)
         elif format.codec_id == codecs.OPUS:
-            opus.configure(call["opus"], media.fmtp)
+            opus.configure(call["opus"], media.fmtp, self.opus_settings)
         call["codec_id"], call["payload_type"] = format.codec_id, media.payload_type
         call["rtp_clock_hz"], call["codec_rate_hz"] = format.rtp_clock_hz, format.sample_rate_hz
         call["dtmf_payload_type"], call["comfort_noise_payload_type"] = media.dtmf_payload_type, media.comfort_noise_payload_type

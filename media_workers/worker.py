@@ -56,7 +56,8 @@ class MediaWorker:
         self.generation = int(self.totals[WORKER["generation"]])
         self.totals[WORKER["pid"]], self.totals[WORKER["core"]] = os.getpid(), core
         quiet_ns, interval_ns = (int(s * SECOND_NS) for s in (config.media.port_quiet_seconds, config.media.rtcp_interval_seconds))
-        self.rows = Rows(views, index, count, quiet_ns, interval_ns, config.media.inband_dtmf, config.media.comfort_noise)
+        media = config.media
+        self.rows = Rows(views, index, count, quiet_ns, interval_ns, media.inband_dtmf, media.comfort_noise, media.opus)
         self.load = LoadMeter(self.totals, views.lateness, time.monotonic_ns())
         self.channel = Channel(zmq.Context(io_threads=1), config.runtime_path(), f"worker-{self.index}")
         self.epoll = epoll  # the keeper's: it has all our ports, whoever was here before

@@ -9,15 +9,13 @@ import re
 
 import numpy as np
 
+from control_plane.config import Opus
 from media_workers import libopus
 from media_workers.libopus import DECODER_BYTES, ENCODER_BYTES
 from media_workers.rtp import MAX_PAYLOAD_BYTES
 from shm.jit import njit
 
-BITRATE_BPS = 24_000
-"""RFC 7587 3.1.1 recommends 16 to 20 kbit/s for wideband speech; FEC takes its part of this."""
 MIN_BITRATE_BPS = 6_000  # RFC 7587 6.1: what maxaveragebitrate may ask for
-COMPLEXITY = 5
 EXPECTED_LOSS_PERCENT = 10
 """libopus spends bits on FEC by this; 0 would send none."""
 DTX_OCTETS = 2  # opus_encode: so few need not be sent
@@ -31,6 +29,7 @@ OPUS = np.dtype(
         ("has_fec", "i8"),
         ("has_dtx", "i8"),
         ("is_cbr", "i8"),
+        ("complexity", "i8"),
         ("decoder", "u1", DECODER_BYTES),
         ("encoder", "u1", ENCODER_BYTES),
     ]
@@ -102,20 +101,21 @@ def parameters(fmtp: str) -> dict[str, int]:
     return {name.strip(): int(value) for name, value in pairs if re.fullmatch(r" *[0-9]{1,9} *", value)}
 
 
-def start(opus: np.void, fmtp: str, sample_rate_hz: int) -> None:
+def start(opus: np.void, fmtp: str, sample_rate_hz: int, ours: Opus) -> None:
     """New states, as the far end wants them."""
     _restart(opus, sample_rate_hz)
-    configure(opus, fmtp)
+    configure(opus, fmtp, ours)
 
 
-def configure(opus: np.void, fmtp: str) -> None:
-    """What the far end's a=fmtp asks of our encoder (RFC 7587 6.1). The sound goes on."""
+def configure(opus: np.void, fmtp: str, ours: Opus) -> None:
+    """What the far end's a=fmtp asks of our encoder (RFC 7587 6.1), as far as our own settings go. The sound goes on."""
     asked = parameters(fmtp)
     rate_hz = asked.get("maxplaybackrate", 48_000)
     steps = ((8_000, libopus.NARROWBAND), (12_000, libopus.MEDIUMBAND), (16_000, libopus.WIDEBAND), (24_000, libopus.SUPERWIDEBAND))
     opus["bandwidth"] = next((bandwidth for limit_hz, bandwidth in steps if rate_hz <= limit_hz), libopus.FULLBAND)
-    opus["bitrate_bps"] = max(min(BITRATE_BPS, asked.get("maxaveragebitrate", BITRATE_BPS)), MIN_BITRATE_BPS)
-    opus["has_fec"], opus["has_dtx"], opus["is_cbr"] = (asked.get(name, 0) == 1 for name in ("useinbandfec", "usedtx", "cbr"))
+    opus["bitrate_bps"] = max(min(ours.bitrate_bps, asked.get("maxaveragebitrate", ours.bitrate_bps)), MIN_BITRATE_BPS)
+    has_fec, has_dtx, opus["is_cbr"] = (asked.get(name, 0) == 1 for name in ("useinbandfec", "usedtx", "cbr"))
+    opus["has_fec"], opus["has_dtx"], opus["complexity"] = has_fec and ours.fec, has_dtx and ours.dtx, ours.complexity
     _set(opus)
 
 
@@ -137,7 +137,7 @@ def _restart(opus: np.void, sample_rate_hz: int) -> None:
 def _set(opus: np.void) -> None:
     encoder = opus["encoder"].ctypes.data
     for request, value in (
-        (libopus.SET_COMPLEXITY, COMPLEXITY),
+        (libopus.SET_COMPLEXITY, int(opus["complexity"])),
         (libopus.SET_BITRATE, int(opus["bitrate_bps"])),
         (libopus.SET_MAX_BANDWIDTH, int(opus["bandwidth"])),
         (libopus.SET_INBAND_FEC, int(opus["has_fec"])),

@@ -4,6 +4,7 @@ import math
 import operator
 import os
 import pathlib
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,8 +16,13 @@ from control_plane.trunk_config import Trunk
 
 
 def with_value(setting: str, value: float) -> Config:
-    section, _, field = setting.partition(".")
-    return msgspec.convert({section: {field: value}, "media": {"workers": 1} | ({field: value} if section == "media" else {})}, Config)
+    *sections, field = setting.split(".")
+    values: dict[str, Any] = {"media": {"workers": 1}}
+    part = values
+    for section in sections:
+        part = part.setdefault(section, {})
+    part[field] = value
+    return msgspec.convert(values, Config)
 
 
 @pytest.mark.parametrize(("setting", "low", "high", "remedy"), LIMITS, ids=lambda value: value if "." in str(value) else "")
@@ -34,9 +40,9 @@ def test_a_number_out_of_its_limits_is_refused_with_the_remedy(setting: str, low
 def test_every_number_has_its_limits() -> None:
     numbers = {
         f"{section}.{name}"
-        for section in ("sip", "media", "bridge", "http", "records")
-        for name in getattr(Config(), section).__struct_fields__
-        if type(getattr(getattr(Config(), section), name)) in (int, float)
+        for section in ("sip", "media", "media.opus", "bridge", "http", "records")
+        for name in operator.attrgetter(section)(Config()).__struct_fields__
+        if type(operator.attrgetter(f"{section}.{name}")(Config())) in (int, float)
     }
     assert numbers == {setting for setting, *_ in LIMITS}
 

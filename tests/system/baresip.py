@@ -17,7 +17,8 @@ PITCH_HZ = 440
 MODULE_FOLDERS = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules", "/usr/local/lib/baresip/modules")
 CONFIG = """\
 poll_method poll
-sip_listen {host}:{sip_port}
+sip_listen {bracketed}:{sip_port}
+prefer_ipv6 {is_ipv6}
 call_local_timeout 30
 call_max_calls 2
 audio_player aubridge,sink
@@ -43,7 +44,7 @@ module sndfile.so
 module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so
-ctrl_tcp_listen {host}:{control_port}
+ctrl_tcp_listen 127.0.0.1:{control_port}
 snd_path {recordings}
 """
 
@@ -54,20 +55,22 @@ class Baresip:
     def __init__(
         self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "", account: str = "",
         transport: str = "udp", authority: Authority | None = None, codecs: str = "pcmu,pcma",
-        registrar: str = "",
+        registrar: str = "", host: str = HOST,
     ) -> None:  # fmt: skip
         """`srtp`: "srtp" is RTP/AVP with keys that may be left alone, "srtp-mand" is RTP/SAVP. `account`: more of its parameters,
         such as ;auth_user=desk;auth_pass=secret. `authority`: for TLS, which is at the port after `sip_port`.
-        `codecs`: as baresip names them, such as opus/48000/2. `registrar`: HOST:PORT of its server; `account` says `regint` then."""
+        `codecs`: as baresip names them, such as opus/48000/2. `registrar`: HOST:PORT of its server; `account` says `regint` then.
+        `host`: where it is."""
         self.program, self.folder, self.user = require_peer("baresip"), folder, user
         first = free_ports(22)
         self.sip_port, self.control_port, self.recordings = first, free_tcp_port(), folder / "recordings"
         self.recordings.mkdir()
         write_tone(folder / "said.wav", PITCH_HZ, seconds=30)
         modules = next((path for path in MODULE_FOLDERS if pathlib.Path(path).is_dir()), MODULE_FOLDERS[0])
+        own = f"[{host}]" if ":" in host else host
         config = CONFIG.format(
-            host=HOST, sip_port=first, said=folder / "said.wav", rtp_port=first + 2, rtp_end=first + 20,
-            modules=modules, control_port=self.control_port, recordings=self.recordings,
+            host=host, bracketed=own, is_ipv6="yes" if ":" in host else "no", sip_port=first, said=folder / "said.wav",
+            rtp_port=first + 2, rtp_end=first + 20, modules=modules, control_port=self.control_port, recordings=self.recordings,
         )  # fmt: skip
         if authority:
             pair, both = authority.issue(user), folder / "certificate.pem"
@@ -76,7 +79,7 @@ class Baresip:
         (folder / "config").write_text(config)
         where = "" if transport == "udp" else f";transport={transport}"
         mode = (";answermode=auto" if answers else "") + (f";mediaenc={srtp}" if srtp else "") + account
-        address = f"sip:{user}@{registrar or f'{HOST}:{first}'}{where}"
+        address = f"sip:{user}@{registrar or f'{own}:{first}'}{where}"
         mode += "" if registrar else ";regint=0"
         (folder / "accounts").write_text(f"<{address}>;audio_codecs={codecs};ptime=20{mode}\n")
         (folder / "contacts").write_text("")

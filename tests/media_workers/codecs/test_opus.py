@@ -5,13 +5,15 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec.structs import replace
 
+from control_plane.config import Opus
 from control_plane.messages import MediaDescription
 from media_workers import libopus
 from media_workers.codecs import opus
 from media_workers.rows import Rows
 from shm.layout import CONCEALED_FLAG
-from tests.media_workers.call_under_test import START, CallUnderTest
+from tests.media_workers.call_under_test import START, CallUnderTest, make_views
 
 pytestmark = pytest.mark.skipif(not libopus.IS_THERE, reason="libopus is not installed: pip install 'bellframe[opus]'")
 RATE_HZ, TICKS = 16_000, 960
@@ -116,6 +118,16 @@ def test_otherwise_every_packet_is_sent() -> None:
 def test_the_far_end_says_how_it_wants_to_be_spoken_to(fmtp: str, expected: dict[str, int]) -> None:
     state = CallUnderTest(format="OPUS", fmtp=fmtp).call["opus"]
     assert {name: int(state[name]) for name in expected} == expected
+
+
+def test_our_own_settings_bound_what_it_may_ask_for() -> None:
+    ours = Opus(bitrate_bps=16_000, complexity=1, fec=False, dtx=False)
+    rows = Rows(make_views(), 0, 2, 0, opus_settings=ours)
+    call = CallUnderTest(format="OPUS", fmtp="useinbandfec=1;usedtx=1;maxaveragebitrate=40000", rows=rows)
+    state = call.call["opus"]
+    assert [int(state[name]) for name in ("bitrate_bps", "complexity", "has_fec", "has_dtx")] == [16_000, 1, 0, 0]
+    call.rows.update("call", replace(call.media, fmtp="maxaveragebitrate=12000"), call.now_ns)
+    assert [int(state[name]) for name in ("bitrate_bps", "complexity")] == [12_000, 1]
 
 
 def test_a_bitrate_that_was_asked_for_is_kept() -> None:
