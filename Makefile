@@ -13,7 +13,7 @@ PACKAGES := sip_front media_workers ai_bridge shm control_plane
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # program:Debian package, for the tests with programs that nobody here wrote
-PEERS := sipp:sip-tester kamailio:kamailio baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 systemd-analyze:systemd chromium:chromium
+PEERS := sipp:sip-tester kamailio:kamailio baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 systemd-analyze:systemd chromium:chromium pg_ctlcluster:postgresql
 
 ifeq ($(CI),true)
 export BELLFRAME_REQUIRE_PEERS := 1
@@ -81,7 +81,7 @@ peers:
 
 lock:
 	uv pip compile pyproject.toml --extra agent --extra opus --extra build $(LOCK_FLAGS) -o requirements.lock
-	uv pip compile pyproject.toml --extra agent --extra opus --extra build --extra vad --extra test -c requirements.lock $(LOCK_FLAGS) -o requirements-test.lock
+	uv pip compile pyproject.toml --extra agent --extra opus --extra build --extra vad --extra postgres --extra test -c requirements.lock $(LOCK_FLAGS) -o requirements-test.lock
 LOCK_FLAGS := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 clean:

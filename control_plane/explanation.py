@@ -121,7 +121,7 @@ def _others(config: Config) -> Iterator[str]:
     http = config.http
     if http.listen:
         yield f"HTTP API on {http.listen}, for {'bearers of a token' if http.tokens or http.token_file else 'programs of this machine'}"
-    if config.records.file:
-        yield f"a record of each call in {config.records.file}, for {config.records.days} days"
+    if config.records.are_kept:
+        yield f"a record of each call in {config.records.file or 'PostgreSQL'}, for {config.records.days} days"
     if config.recording.directory:
         yield f"recordings in {config.recording.directory}"

@@ -6,7 +6,7 @@ import msgspec
 
 from control_plane.errors import ConfigurationError
 from control_plane.secret import Secret
-from control_plane.tokens import check_token
+from control_plane.tokens import check_token, read_secret
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,9 +28,42 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str = ""
-    """Where every call leaves a row (SQLite), for `bellframe records`. Empty: nowhere."""
+    """Where every call leaves a row (SQLite), for `bellframe records`. Empty: nowhere, or at `url`."""
+    url: Secret = Secret()
+    """Instead of a file: postgresql://USER:PASSWORD@HOST/DATABASE, where the table `calls` is made (bellframe[postgres])."""
+    url_file: str = ""
+    """The same from a file, or from a systemd credential, as http.token_file."""
     days: int = 90
     """Rows older than this are deleted. Who called whom is personal data: keep it as short as the law where you are asks."""
+
+
+    @property
+    def has_url(self) -> bool:
+        return bool(self.url or self.url_file)
+
+    @property
+    def are_kept(self) -> bool:
+        return bool(self.file) or self.has_url
+
+    def read_url(self) -> str:
+        """Raises ConfigurationError."""
+        url = read_secret(self.url_file, "records.url_file") if self.url_file else self.url.reveal()
+        check_url(url)
+        return url
+
+
+def check_records(records: Records) -> None:
+    """Raises ConfigurationError."""
+    if [bool(records.file), bool(records.url), bool(records.url_file)].count(True) > 1:
+        raise ConfigurationError("records: file, url and url_file are places for the same rows; keep one of them")
+    if records.url:
+        check_url(records.url.reveal())
+
+
+def check_url(url: str) -> None:
+    """Raises ConfigurationError, without the password in it."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError("records.url: it does not begin with postgresql://, as in postgresql://bellframe:PASSWORD@192.0.2.5/bellframe")
 
 
 def check_http(http: Http, host: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sqlite3
 import time
 
@@ -33,6 +34,7 @@ COLUMNS = (
     "status", "cause", "format", "worker", "remote", "sip_call_id",
     "packets_received", "packets_sent", "lost", "late", "concealed_frames", "jitter_ms", "mos", "facts", "tenant",
 )  # fmt: skip
+KEY = ("call_id", "started_at")
 INSERT = f"INSERT OR IGNORE INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
@@ -101,9 +103,20 @@ def find(database: sqlite3.Connection, call_id: str) -> CallFacts | None:
     return msgspec.json.decode(row[0], type=CallFacts) if row else None
 
 
+def column_types() -> dict[str, str]:
+    """TEXT, REAL or INTEGER, by name, in the order of COLUMNS."""
+    words = re.findall(r"(\w+) (TEXT|REAL|INTEGER)\b", SCHEMA)
+    return {name: dict(words)[name] for name in COLUMNS}
+
+
+def oldest(days: int, now: float | None = None) -> float:
+    """What began before is deleted."""
+    return (time.time() if now is None else now) - days * DAY_S
+
+
 def prune(database: sqlite3.Connection, days: int, now: float | None = None) -> int:
     """Delete what is older, in parts, so that nobody waits for long. How many."""
-    before, deleted = (time.time() if now is None else now) - days * DAY_S, 0
+    before, deleted = oldest(days, now), 0
     while True:
         (edge,) = database.execute(
             "SELECT max(started_at) FROM (SELECT started_at FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?)",

@@ -8,11 +8,11 @@ import argparse
 import datetime
 import pathlib
 import re
-import sqlite3
 import time
 
-from control_plane import client, config, records, table
+from control_plane import client, config, table
 from control_plane.messages import CallFacts
+from control_plane.record_store import SqliteStore, Store, make_store
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -27,15 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    path = pathlib.Path(arguments.file) if arguments.file else configured(client.runtime_directory(arguments.runtime_dir))
+    directory = client.runtime_directory(arguments.runtime_dir)
+    store = SqliteStore(pathlib.Path(arguments.file)) if arguments.file else configured(directory)
     since = parse_since(arguments.since, time.time()) if arguments.since else 0.0
-    database = records.open_to_read(path)
     try:
-        calls = records.read(database, since, max(1, arguments.limit), arguments.tenant)
-    except sqlite3.Error as failure:
-        raise client.CommandFailed(f"{path} cannot be read: {failure}") from failure
+        calls = store.read(since, max(1, arguments.limit), arguments.tenant)
     finally:
-        database.close()
+        store.close()
     if arguments.json:
         client.print_json(calls)
     else:
@@ -43,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def configured(directory: pathlib.Path) -> pathlib.Path:
-    """The file that the server writes. Raises CommandFailed."""
+def configured(directory: pathlib.Path) -> Store:
+    """What the server writes. Raises CommandFailed, and ConfigurationError."""
     for file in (directory / "config.json", client.SYSTEM_CONFIGURATION):
         if file.is_file():
-            name = config.load(file).records.file
-            if name:
-                return pathlib.Path(name)
+            store = make_store(config.load(file).records)
+            if store is not None:
+                return store
             raise client.CommandFailed(f'no call records are kept: put [records] with file = "..." into {file}, or name one with --file')
     raise client.CommandFailed("which records? There is no server and no configuration here; name the file with --file")
 

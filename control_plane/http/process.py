@@ -26,6 +26,7 @@ from control_plane.http.recorder import Recorder
 from control_plane.http.services import Services
 from control_plane.http.webhooks import Webhooks
 from control_plane.http_config import Http
+from control_plane.record_store import make_store
 from control_plane.tokens import load_tokens, read_secret
 
 log = logging.getLogger("http")
@@ -50,12 +51,14 @@ def read_signing_secret(http: Http) -> str:
 
 def make_recorder(config: Config, link: Link) -> Recorder | None:
     """Raises ConfigurationError."""
-    if not config.records.file:
+    store = make_store(config.records)
+    if store is None:
         return None
-    path = pathlib.Path(config.records.file)
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigurationError(f"records.file: nothing can be written to {path.parent.absolute()}; make that folder, or name another one")
-    return Recorder(link, path, config.records.days)
+    if config.records.file:
+        folder = pathlib.Path(config.records.file).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ConfigurationError(f"records.file: nothing can be written to {folder.absolute()}; make that folder, or name another one")
+    return Recorder(link, store, config.records.days)
 
 
 async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None:

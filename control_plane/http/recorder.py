@@ -1,20 +1,18 @@
 """Writes the call records. It asks the front once a second which calls have ended, so a gap in watching loses nothing.
 
-The disk has a thread of its own, which is left behind should it hang. What does not fit the queue while it is full or slow is
-dropped, counted, and said once.
+The disk, or the database server, has a thread of its own, which is left behind should it hang. What does not fit the queue while it is
+full, slow or away is dropped, counted, and said once.
 """
 
 import asyncio
 import logging
-import pathlib
-import sqlite3
 import threading
 import time
 from collections import OrderedDict, deque
 
-from control_plane import records
 from control_plane.http.link import ANSWER_LIMIT_S, FrontAway, Link
 from control_plane.messages import CallFacts, EndedCalls, GetEnded
+from control_plane.record_store import Store, StoreFailed
 
 log = logging.getLogger("records")
 MAX_WAITING, MAX_TAKEN, AT_ONCE = 10_000, 10_000, 500
@@ -25,9 +23,9 @@ FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
 class Writer(threading.Thread):
     """`put` never waits."""
 
-    def __init__(self, path: pathlib.Path, days: int) -> None:
+    def __init__(self, store: Store, days: int) -> None:
         super().__init__(name="records", daemon=True)
-        self.path, self.days = path, days
+        self.store, self.days = store, days
         self.waiting: deque[CallFacts] = deque()
         self.changed = threading.Condition()
         self.written = self.dropped = 0
@@ -43,7 +41,6 @@ class Writer(threading.Thread):
             self.changed.notify()
 
     def run(self) -> None:
-        database: sqlite3.Connection | None = None
         while True:
             with self.changed:
                 if not self.waiting and not self.is_closing:
@@ -52,28 +49,23 @@ class Writer(threading.Thread):
                 if self.is_closing and not batch:
                     break
             try:
-                database = database or records.open_to_write(self.path)
-                self.write(database, batch)
-            except (sqlite3.Error, OSError) as failure:
+                self.write(batch)
+            except StoreFailed as failure:
                 self.complain(failure)
-                if database is not None:
-                    database.close()
-                    database = None
                 if not self.rest():
                     break
-        if database is not None:
-            database.close()
+        self.store.close()
 
-    def write(self, database: sqlite3.Connection, batch: list[CallFacts]) -> None:
-        """Raises sqlite3.Error."""
+    def write(self, batch: list[CallFacts]) -> None:
+        """Raises StoreFailed."""
         if batch:
-            records.insert(database, batch)
+            self.store.insert(batch)
             with self.changed:
                 for _ in batch:
                     self.waiting.popleft()
                 self.written += len(batch)
         if time.monotonic() >= self.prune_at:
-            records.prune(database, self.days)
+            self.store.prune(self.days)
             self.prune_at = time.monotonic() + PRUNE_S
         if self.has_complained:
             log.info("call records are written again; %d were dropped", self.dropped)
@@ -83,7 +75,7 @@ class Writer(threading.Thread):
         if not self.has_complained:
             self.has_complained = True
             text = "call records cannot be written to %s: %s; %d wait, and above %d they are dropped"
-            log.error(text, self.path, failure, len(self.waiting), MAX_WAITING)
+            log.error(text, self.store.name, failure, len(self.waiting), MAX_WAITING)
 
     def rest(self) -> bool:
         """False: there is no later."""
@@ -104,9 +96,9 @@ class Writer(threading.Thread):
 
 
 class Recorder:
-    def __init__(self, link: Link, path: pathlib.Path, days: int) -> None:
-        self.link, self.path = link, path
-        self.writer = Writer(path, days)
+    def __init__(self, link: Link, store: Store, days: int) -> None:
+        self.link, self.store = link, store
+        self.writer = Writer(store, days)
         self.front = self.after = 0
         self.taken: OrderedDict[str, None] = OrderedDict()
         """Calls that came as an event; the front names them once more."""
@@ -150,18 +142,7 @@ class Recorder:
 
     async def find(self, call_id: str) -> CallFacts | None:
         """A call that ended long ago."""
-        return await asyncio.to_thread(self._find, call_id)
-
-    def _find(self, call_id: str) -> CallFacts | None:
-        if not self.path.is_file():
-            return None
-        database = records.open_to_read(self.path)
-        try:
-            return records.find(database, call_id)
-        except sqlite3.Error:
-            return None
-        finally:
-            database.close()
+        return await asyncio.to_thread(self.store.find, call_id)
 
     async def close(self) -> None:
         """With the calls that ended last."""

@@ -15,6 +15,7 @@ from control_plane.http import recorder
 from control_plane.http.link import Link
 from control_plane.http.recorder import Recorder, Writer
 from control_plane.messages import EndedCalls, Failed, GetEnded, Message
+from control_plane.record_store import SqliteStore
 from tests.control_plane.test_client import Exchange
 from tests.control_plane.test_records import CALL, calls
 
@@ -34,7 +35,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def writer(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
     monkeypatch.setattr(recorder, "FIRST_REST_S", 0.01)
-    made = Writer(path, 100_000)
+    made = Writer(SqliteStore(path), 100_000)
     yield made
     made.close(5)
     assert not made.is_alive()
@@ -95,7 +96,7 @@ def test_a_disk_that_hangs_is_left_behind(path: pathlib.Path, monkeypatch: pytes
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(records, "open_to_write", hang)
-    writer = Writer(path, 1)
+    writer = Writer(SqliteStore(path), 1)
     writer.start()
     writer.put((CALL,))
     before = time.monotonic()
@@ -123,7 +124,7 @@ def record(directory: pathlib.Path, front: EndingFront, steps: list[Callable[[Re
     async def run() -> Recorder:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         link = Link(context, directory)
-        made = Recorder(link, directory / "calls.db", 100_000)
+        made = Recorder(link, SqliteStore(directory / "calls.db"), 100_000)
         made.writer.start()
         for step in steps:
             step(made)
