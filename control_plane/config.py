@@ -182,6 +182,8 @@ class Config(Section):
     tenants: tuple[Tenant, ...] = ()
     runtime_directory: str = ""
     """Sockets of our own processes, entered by our user only. Empty: systemd's, or one below the user's runtime directory."""
+    state_directory: str = ""
+    """What must outlive a restart of the machine: what was spent today. Empty: systemd's StateDirectory, or the sockets' directory."""
     log_format: str = "text"
     """text for people, json for machines."""
 
@@ -189,6 +191,10 @@ class Config(Section):
         given = self.runtime_directory or os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
         base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/bellframe-{os.getuid()}"
         return pathlib.Path(given or f"{base}/bellframe")
+
+    def state_path(self) -> pathlib.Path:
+        given = self.state_directory or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        return pathlib.Path(given) if given else self.runtime_path()
 
     @property
     def needs_http(self) -> bool:
@@ -305,6 +311,8 @@ def check(config: Config) -> Config:
         raise ConfigurationError("media.formats: name one at least")
     if config.media.srtp not in POLICIES:
         raise ConfigurationError(f'media.srtp: "{config.media.srtp}" is none of "off", "preferred" and "required"')
+    if config.state_directory and not config.state_directory.startswith("/"):
+        raise ConfigurationError(f'state_directory: "{config.state_directory}" must begin with /: processes start elsewhere')
     if config.log_format not in ("text", "json"):
         raise ConfigurationError(f'log_format: "{config.log_format}" is neither "text" nor "json"')
     return config

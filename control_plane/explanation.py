@@ -55,6 +55,8 @@ def _who_calls(trunk: Trunk) -> str:
 def _bounds(one: Trunk | Tenant) -> str:
     found = [f"{one.max_calls} calls at a time"] if one.max_calls else []
     found += [f"{one.max_calls_per_second:g} a second{' out' if isinstance(one, Trunk) else ''}"] if one.max_calls_per_second else []
+    found += [f"{one.max_calls_per_minute} a minute out"] if one.max_calls_per_minute else []
+    found += [f"{one.max_spend_per_day:g} a day by prices"] if one.max_spend_per_day else []
     return f"; at most {' and '.join(found)}" if found else ""
 
 
@@ -110,7 +112,8 @@ def _calls_out(config: Config) -> Iterator[str]:
     for trunk in config.trunks:
         if trunk.gateways and trunk.allow_numbers:
             gateways = ", ".join(trunk.gateways)
-            yield f'calls go out over trunk "{trunk.name}" to {", ".join(trunk.allow_numbers)}, by {gateways}'
+            but = f" but not to {', '.join(trunk.deny_numbers)}" if trunk.deny_numbers else ""
+            yield f'calls go out over trunk "{trunk.name}" to {", ".join(trunk.allow_numbers)}{but}, by {gateways}'
     if not any(trunk.gateways and trunk.allow_numbers for trunk in config.trunks):
         yield "no number can be called: no trunk has gateways and allow_numbers; sip: URIs can"
     if config.users:

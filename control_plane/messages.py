@@ -467,6 +467,9 @@ class TrunkFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is wrong with its registration, with the remedy."""
     gateways: dict[str, str] = {}
     """By name: up, or why it is down."""
+    spent_today: float = 0.0
+    """By its prices, since 00:00 UTC; counted where there is a cap."""
+    max_spend_per_day: float = 0.0
 
 
 class PhoneFacts(msgspec.Struct, frozen=True):

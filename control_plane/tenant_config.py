@@ -19,6 +19,10 @@ class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At a time, in and out, over all trunks. 0: no limit of its own."""
     max_calls_per_second: float = 0.0
     """Set-ups, in and out. 0: no limit of its own."""
+    max_calls_per_minute: int = 0
+    """Calls out. 0: no limit of its own."""
+    max_spend_per_day: float = 0.0
+    """By the `prices` of trunks, over all of them. 0: no cap."""
     tokens: tuple[Secret, ...] = ()
     """Who shows one of these to the HTTP API sees this tenant's calls only, and calls out as this tenant only."""
     token_file: str = ""
@@ -43,6 +47,10 @@ def check_tenants(tenants: tuple[Tenant, ...], trunks: tuple[Trunk, ...], routes
         rate = tenant.max_calls_per_second
         if not 0 <= rate <= 10_000 or math.isnan(rate):
             raise ConfigurationError(f"{where}.max_calls_per_second: {rate} is not from 0 to 10000; 0 is no limit of its own")
+        if not 0 <= tenant.max_calls_per_minute <= 600_000:
+            raise ConfigurationError(f"{where}.max_calls_per_minute: {tenant.max_calls_per_minute} is not from 0 to 600000; 0 is no limit")
+        if not 0 <= tenant.max_spend_per_day <= 1e9:
+            raise ConfigurationError(f"{where}.max_spend_per_day: {tenant.max_spend_per_day} is not from 0 to 1000000000; 0 is no cap")
         for token in tenant.tokens:
             check_token(token.reveal(), f"{where}.tokens")
     owned: list[tuple[str, Owned]] = [(f'trunks "{trunk.name}"', trunk) for trunk in trunks]

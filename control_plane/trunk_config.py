@@ -17,6 +17,7 @@ from control_plane.srtp_suites import POLICIES
 DAY_S = 86_400
 GATEWAY = re.compile(r"(?:sip:)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>\w+))?")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+PREFIX = re.compile(r"\+?[0-9*#]{1,20}|\+")
 HA1 = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 USER = re.compile(r"[^\s\"<>@:;\\\x00-\x1f\x7f]+")
 TRANSPORTS = ("udp", "tcp", "tls")
@@ -68,6 +69,17 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """X- headers that a call's order may put into the INVITE, as patterns: "X-Campaign*"."""
     allow_numbers: tuple[str, ...] = ()
     """Numbers that may be called, as patterns: "+49*". Nothing else is called: a stolen token must not ring up premium numbers."""
+    deny_numbers: tuple[str, ...] = ()
+    """Numbers that may not be called though `allow_numbers` has them, as patterns: "+49900*"."""
+    max_calls_per_minute: int = 0
+    """Calls out. 0: no limit of its own."""
+    max_calls_per_number_per_hour: int = 0
+    """Calls out to one number. 0: no limit of its own."""
+    prices: dict[str, float] = {}
+    """What a minute costs, by the beginning of the number in full: {"+49" = 0.01, "+4917" = 0.05}. The longest that fits counts."""
+    max_spend_per_day: float = 0.0
+    """By `prices`, in their currency, from 00:00 UTC on. Beyond it nothing is called, calls end, and numbers without a price are refused.
+    0: no cap."""
     max_calls: int = 0
     """At a time, both ways. 0: no limit of its own."""
     max_calls_per_second: float = 0.0
@@ -111,6 +123,9 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # of a trunk: setting, fr
     ("register_seconds",     30, DAY_S,   "600 finds a registrar that lost us within ten minutes"),
     ("max_calls",            0,  100_000, "0 is no limit of its own"),
     ("max_calls_per_second", 0,  10_000,  "0 is no limit of its own"),
+    ("max_calls_per_minute", 0,  600_000, "0 is no limit of its own"),
+    ("max_calls_per_number_per_hour", 0, 10_000, "0 is no limit of its own"),
+    ("max_spend_per_day",    0,  1e9,     "0 is no cap"),
     ("ping_seconds",         0,  DAY_S,   "60 is usual, and 0 sends none"),
     ("answer_seconds",       0.5, 32,     "4 outlasts three lost datagrams"),
 )  # fmt: skip
@@ -197,6 +212,11 @@ def _check_trunk(trunk: Trunk, where: str) -> None:
             raise ConfigurationError(f'{where}.{setting}: "{text}" holds a character that SIP does not allow there; write the bare name')
     if trunk.country_code and not (trunk.country_code.isdecimal() and 1 <= len(trunk.country_code) <= 3):
         raise ConfigurationError(f'{where}.country_code: "{trunk.country_code}" is not one to three digits such as "49"')
+    for prefix, price in trunk.prices.items():
+        if not PREFIX.fullmatch(prefix) or not 0 <= price <= 1e6:
+            raise ConfigurationError(f'{where}.prices: "{prefix}" = {price} is not a beginning such as "+49" with the price of a minute')
+    if trunk.max_spend_per_day and not trunk.prices:
+        raise ConfigurationError(f'{where}.max_spend_per_day: it needs prices, for example prices = {{ "+49" = 0.01 }}')
     for pattern in trunk.send_headers:
         if not pattern.upper().startswith("X-"):
             raise ConfigurationError(f'{where}.send_headers: "{pattern}" does not begin with X-; other headers are ours to write')

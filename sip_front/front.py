@@ -50,6 +50,7 @@ from sip_front.redirection import Redirection
 from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.succession import PATIENCE_NS, WORKER_AWAY_LIMIT_NS, Succession
+from sip_front.toll_guard import TollGuard
 from sip_front.trace import Trace, TraceStore, text_of
 from sip_front.transport import Address, PlaceTowards
 from sip_front.trunk import explain
@@ -77,6 +78,7 @@ class Front:
         self.user_agent.session_expires_s = config.sip.session_expires_seconds
         self.trunks = Trunks(config.trunks, self.user_agent, now_ns)
         self.tenants = {one.name: Limit(f"tenant {one.name}", one.max_calls, one.max_calls_per_second) for one in config.tenants}
+        self.toll_guard = TollGuard(list(self.trunks.by_name.values()), config.tenants)
         self.phones = Phones(self)
         self.redirection = self.user_agent.redirection = Redirection(config.sip.follow, self.trunks)
         self.user_agent.trunk_formats = {trunk.name: trunk.formats for trunk in config.trunks if trunk.formats}
@@ -210,6 +212,7 @@ class Front:
         if call.state in (State.CLOSING, State.ENDED):
             self._release(call, "bridge")
             self.moves.forget(call, now_ns)
+            self.toll_guard.end(call)
             for limit in self.limits_of(call):
                 limit.calls.discard(call.call_id)
         self.user_agent.touched.add(call.call_id)
@@ -438,6 +441,7 @@ class Front:
         self.peers.prune(now_ns)
         self.moves.expire(now_ns)
         self.trunks.tick(now_ns)
+        self.toll_guard.tick(self, now_ns, time.time())
         self.phones.registrar.expire(now_ns)
         self.admission.log_the_rest(now_ns)
 

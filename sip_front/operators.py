@@ -140,7 +140,7 @@ class Operators:
             calls_total=front.calls_total,
             calls_refused=front.calls_refused + front.user_agent.refused_calls,
             peers=front.peers.facts(now_ns),
-            trunks=front.trunks.facts(now_ns),
+            trunks=front.trunks.facts(now_ns, front.toll_guard.spent.by),
         )
 
     def _hang_up(self, order: HangUp, now_ns: int) -> Message:

@@ -9,6 +9,7 @@ import msgspec
 from control_plane.logs import clean
 from control_plane.messages import CallFacts, Failed, Originate
 from sip_front.transport import TRANSPORTS, Address, address_of, transport_of
+from sip_front.trunks import Plan
 from sip_front.uri import BadUri, Uri, number_of, parse_uri
 
 if TYPE_CHECKING:
@@ -67,14 +68,26 @@ class Originator:
         return self.dial_out(order, uri, [address], now_ns)
 
     def _originate_by_trunk(self, order: Originate, now_ns: int) -> str:
-        plan = self.front.trunks.plan(order, now_ns)
+        plan = self._plan(order, now_ns)
         if isinstance(plan, str):
             if self.front.admission.is_worth_a_line(f"trunk {order.trunk}", plan[:3], now_ns):
                 log.warning("not calling out: %s", plan, extra={"call_id": order.call_id})
             return plan
         session = self.front.user_agent.call(order.call_id, plan.legs[0].uri, [leg.destination for leg in plan.legs], "")
         self.front.trunks.prepare(session, plan)
-        return self.front.call_out(order, session, plan.number, plan.trunk.name, order.tenant or plan.trunk.config.tenant, now_ns)
+        tenant, number = order.tenant or plan.trunk.config.tenant, plan.trunk.complete(plan.number)
+        why_not = self.front.call_out(order, session, plan.number, plan.trunk.name, tenant, now_ns)
+        if not why_not:
+            self.front.toll_guard.begin(order.call_id, plan.trunk, tenant, number, now_ns, time.time())
+        return why_not
+
+    def _plan(self, order: Originate, now_ns: int) -> Plan | str:
+        """How it goes out, or why it does not."""
+        plan = self.front.trunks.plan(order, now_ns)
+        if isinstance(plan, str):
+            return plan
+        tenant, number = order.tenant or plan.trunk.config.tenant, plan.trunk.complete(plan.number)
+        return self.front.toll_guard.why_not(plan.trunk, tenant, number, now_ns, time.time()) or plan
 
     def dial_out(self, order: Originate, uri: Uri, addresses: list[Address], now_ns: int) -> str:
         """`addresses`: one at least; the others are tried in their order if it cannot be reached."""

@@ -35,6 +35,7 @@ from sip_front.journal_file import JournalFile
 from sip_front.originator import Lookup
 from sip_front.resolver import Resolver, Unresolved
 from sip_front.sockets import Bound, Sockets, bind
+from sip_front.spend_file import SpendFile
 from sip_front.streams import Streams
 from sip_front.transport import Address
 from sip_front.trunk import Gateway
@@ -58,6 +59,7 @@ class Process:
             round(sip.connection_start_seconds * SECOND), round(sip.connection_idle_seconds * SECOND),
             sip.max_connections, sip.max_connections_per_source,
         )  # fmt: skip
+        self.spend_file = SpendFile(config.state_path() / "spent.json")
         self.journal = JournalFile(config.runtime_path() / "journal", self.front.succession.all_entries)
         self.streams = Streams(self, sockets, limits, certificates, loop, sip.websocket_origins)
         self.resolver = Resolver(DnsClient(sip.nameservers).ask, sockets.families)
@@ -72,6 +74,7 @@ class Process:
 
     def take_over(self) -> None:
         """Before anything is read: the calls of the front before us."""
+        self.front.toll_guard.restore(self.spend_file.read())
         self.front.succession.take_over(*self.journal.read(), time.monotonic_ns())
         self.journal.begin()
 
@@ -139,7 +142,13 @@ class Process:
             self.looked_ns = now_ns
             self.streams.expire(now_ns)
             self.certificates.look()
+            self.save_spent()
         self.read_control()  # an edge that was missed is found within a second
+
+    def save_spent(self) -> None:
+        spent = self.front.toll_guard.take_changed()
+        if spent is not None:
+            self.spend_file.write(spent)
 
     # ---- out ---------------------------------------------------------------------------------------------------
 
@@ -297,6 +306,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     await process.drain()
     feeding.cancel()
     process.stop()
+    process.save_spent()
     if not process.front.calls and not process.front.phones.registrar.bindings:
         process.journal.remove()
     log.info("stopped")

@@ -37,6 +37,8 @@ class Redirection:
         trunk = self.trunks.get(session.trunk) if session.trunk else None
         if trunk and not trunk.may_call(uri.number):
             return f"trunk {trunk.name} may not call {quoted(uri.number)[1:-1]}; add a pattern to its allow_numbers if it is meant"
+        if trunk and trunk.config.max_spend_per_day:
+            return f"trunk {trunk.name} has a max_spend_per_day, and another number may have another price"
         inside = {session.peer.host, session.peer.name, _host_of(session.invite.uri)}
         if uri.host.strip("[]").lower() in inside:
             return session.peer if address_of(uri) is None or uri.port is None else address_of(uri) or session.peer

@@ -113,6 +113,7 @@ class Succession:
         journal.restore_call(saved, call, now_ns)
         for limit in front.limits_of(call):
             limit.calls.add(call.call_id)
+        front.toll_guard.take_over(call, trunk)
         agent.deadlines.schedule(call)
 
     # ---- calls that ended with the front before -----------------------------------------------------------------------

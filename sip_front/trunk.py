@@ -58,6 +58,9 @@ class Trunk:
         self.gateways = [Gateway(parse_gateway(text, config.name)) for text in config.gateways]
         self.proxy = Gateway(parse_gateway(config.outbound_proxy, config.name)) if config.outbound_proxy else None
         self.allowed = [re.compile(fnmatch.translate(pattern)) for pattern in config.allow_numbers]
+        self.denied = [(pattern, re.compile(fnmatch.translate(pattern))) for pattern in config.deny_numbers]
+        self.prices = sorted(config.prices.items(), key=lambda row: -len(row[0]))
+        """The longest prefix first."""
         self.header_patterns = [re.compile(fnmatch.translate(pattern), re.IGNORECASE) for pattern in config.send_headers]
         self.limit = Limit(f"trunk {config.name}", config.max_calls, config.max_calls_per_second)
 
@@ -88,7 +91,15 @@ class Trunk:
 
     def may_call(self, number: str) -> bool:
         complete = self.complete(number)
-        return any(pattern.fullmatch(complete) for pattern in self.allowed)
+        return any(pattern.fullmatch(complete) for pattern in self.allowed) and not self.denied_by(complete)
+
+    def denied_by(self, complete: str) -> str:
+        """The pattern of deny_numbers that has it; empty: none."""
+        return next((text for text, pattern in self.denied if pattern.fullmatch(complete)), "")
+
+    def price_of(self, complete: str) -> float | None:
+        """Of a minute, by the longest prefix. None: it has none."""
+        return next((price for prefix, price in self.prices if complete.startswith(prefix)), None)
 
     def why_not(self, number: str, now_ns: int) -> str:
         """Why this number is not called now, with the remedy; empty: it may be, and has taken its place in the rate."""
@@ -97,6 +108,9 @@ class Trunk:
             return f"trunk {self.name} has no gateways: it is for calls that come; name the carrier's host there"
         if not DIALLED.fullmatch(VISUAL.sub("", number)):
             return f"{shown} is no number that trunk {self.name} could dial"
+        denied_by = self.denied_by(self.complete(number))
+        if denied_by:
+            return f"403: trunk {self.name} may not call {self.complete(shown)}: deny_numbers has {denied_by}"
         if not self.may_call(number):
             patterns = ", ".join(self.config.allow_numbers) or "nothing"
             return f"403: trunk {self.name} may not call {self.complete(shown)}: allow_numbers has {patterns}; add a pattern if it is meant"

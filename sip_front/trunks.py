@@ -273,10 +273,11 @@ class Trunks:
 
     # ---- for people ------------------------------------------------------------------------------------------------
 
-    def facts(self, now_ns: int) -> tuple[TrunkFacts, ...]:
-        return tuple(self._facts(trunk, now_ns) for trunk in self.by_name.values())
+    def facts(self, now_ns: int, spent: dict[str, float] | None = None) -> tuple[TrunkFacts, ...]:
+        """`spent`: today, by whom (toll_guard.py)."""
+        return tuple(self._facts(trunk, now_ns, (spent or {}).get(f"trunk {trunk.name}", 0.0)) for trunk in self.by_name.values())
 
-    def _facts(self, trunk: Trunk, now_ns: int) -> TrunkFacts:
+    def _facts(self, trunk: Trunk, now_ns: int, spent: float) -> TrunkFacts:
         registration = self.registrations.get(trunk.name)
         return TrunkFacts(
             name=trunk.name,
@@ -285,6 +286,8 @@ class Trunks:
             registration=registration.state.name.lower() if registration else "",
             registered_s=max(0, (registration.expires_ns - now_ns) // SECOND) if registration and registration.is_known(now_ns) else 0,
             why=clean(registration.why, 300) if registration else "",
+            spent_today=spent,
+            max_spend_per_day=trunk.config.max_spend_per_day,
             gateways={gateway.name: f"down: {gateway.why}" if gateway.is_down else gateway.why or "up" for gateway in trunk.gateways},
         )
 

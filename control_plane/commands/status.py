@@ -41,6 +41,8 @@ def as_text(status: Status) -> str:
     if status.trunks:
         lines += ["", table.render(("trunk", "calls", "registration", "gateways"), [trunk_row(trunk) for trunk in status.trunks])]
         lines += [f"{trunk.name}: {trunk.why}" for trunk in status.trunks if trunk.why]
+        capped = [trunk for trunk in status.trunks if trunk.max_spend_per_day]
+        lines += [f"{trunk.name}: {trunk.spent_today:.2f} of {trunk.max_spend_per_day:g} spent today" for trunk in capped]
     for role in ("worker", "bridge"):
         if not any(peer.role == role for peer in status.peers):
             lines.append(f"no {role} has reported: calls are refused until one does")
