@@ -35,8 +35,8 @@ class Sip(Section):
     """Where calls come in: one place or several. HOST:PORT is UDP and TCP; udp:, tcp:, tls:, ws: or wss: before it is that one alone.
     0.0.0.0 is every address of this machine; an IPv6 address has brackets."""
     public_address: str | tuple[str, ...] = ""
-    """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached. A list has one for
-    each place of sip.listen."""
+    """What far ends are told to send to, when they see another address than ours (NAT). Empty: the one they reached. "stun:HOST[:PORT]":
+    the one that this STUN server sees, asked at the start and every minute. A list has one for each place of sip.listen."""
     websocket_origins: tuple[str, ...] = ()
     """Pages whose phones may connect to ws: and wss: places, as browsers name them: "https://phone.example.com". Empty: none; "*": any page
     that somebody opens. What is no browser names none, and is let in by sip.allow and [[users]] alone."""

@@ -11,6 +11,8 @@ from control_plane.errors import ConfigurationError
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 SECURE = ("tls", "wss")
 MAX_PLACES = 32
+STUN, STUN_PORT = "stun:", 3478
+HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?")
 ORIGIN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://[^/\s?#]+")
 
 
@@ -42,6 +44,8 @@ class Listener(NamedTuple):
     port: int
     public_address: str
     """Empty: none of its own."""
+    stun: str = ""
+    """HOST:PORT of who knows it. Empty: nobody has to be asked."""
 
     def __str__(self) -> str:
         return f"{self.transport}:{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
@@ -78,13 +82,24 @@ def listeners(sip: Sip) -> list[Listener]:
         prefix, colon, rest = text.partition(":")
         transports = (prefix,) if colon and prefix in TRANSPORTS else ("udp", "tcp")
         host, port = parse_address(rest if len(transports) == 1 else text, "sip.listen")
-        if address and not _is_address(address):
-            raise ConfigurationError(f'sip.public_address: "{address}" is not an IP address')
-        found += [Listener(transport, host, port, address) for transport in transports]
+        stun = address.removeprefix(STUN) if address.startswith(STUN) else ""
+        if stun:
+            address, stun = "", "{}:{}".format(*parse_stun(stun))
+        elif address and not _is_address(address):
+            raise ConfigurationError(f'sip.public_address: "{address}" is neither an IP address nor "stun:HOST[:PORT]"')
+        found += [Listener(transport, host, port, address, stun) for transport in transports]
     for one in found:
         if one.port and sum(_collide(one, other) for other in found) > 1:
             raise ConfigurationError(f"sip.listen: {one} is there twice; TCP and TLS need a port each, and HOST:PORT is UDP and TCP")
     return found
+
+
+def parse_stun(text: str) -> tuple[str, int]:
+    """HOST[:PORT] after "stun:". Raises ConfigurationError."""
+    host, colon, port = text.partition(":")
+    if not HOST.fullmatch(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65_536)):
+        raise ConfigurationError(f'sip.public_address: "stun:{text}" is not "stun:HOST[:PORT]", for example "stun:stun.example.com"')
+    return host, int(port or STUN_PORT)
 
 
 def media_host(sip: Sip) -> str:

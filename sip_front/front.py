@@ -156,6 +156,11 @@ class Front:
         messages, self.messages = self.messages, []
         return messages
 
+    def learn_address(self, stun: str, address: str, now_ns: int) -> None:
+        """Registrars must hear of it at once: they would send calls to the old one."""
+        self.phones.learn_address(stun, address)
+        self.trunks.renew(now_ns)
+
     def take_names(self, now_ns: int) -> list[str]:
         """Host names in allow lists whose addresses the process should look up, and tell `callers.resolved`."""
         return self.callers.take_names(now_ns)

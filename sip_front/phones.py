@@ -25,9 +25,14 @@ class Phones:
         self.front = front
         sip = front.config.sip
         self.registrar = Registrar((user.name for user in front.config.users), sip.register_min_seconds, sip.register_max_seconds)
-        self.places = {(place.public_address or place.host, place.port) for place in listeners(sip)}
+        self.listeners = listeners(sip)
+        self.places = {(place.public_address or place.host, place.port) for place in self.listeners}
         if self.registrar.users:
             front.user_agent.registrar = self.registrar
+
+    def learn_address(self, stun: str, address: str) -> None:
+        """What that STUN server sees of us is a name of ours, too."""
+        self.places |= {(address, place.port) for place in self.listeners if place.stun == stun}
 
     def name_in(self, to: str) -> str:
         """The user that is called: user:NAME, the name alone, or sip:NAME@ with our realm or one of our places. Empty: no user."""

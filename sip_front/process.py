@@ -37,6 +37,7 @@ from sip_front.resolver import Resolver, Unresolved
 from sip_front.sockets import Bound, Sockets, bind
 from sip_front.spend_file import SpendFile
 from sip_front.streams import Streams
+from sip_front.stun_client import StunClient
 from sip_front.transport import Address
 from sip_front.trunk import Gateway
 from sip_front.uri import Uri, parse_uri
@@ -62,6 +63,7 @@ class Process:
         self.spend_file = SpendFile(config.state_path() / "spent.json")
         self.journal = JournalFile(config.runtime_path() / "journal", self.front.succession.all_entries)
         self.streams = Streams(self, sockets, limits, certificates, loop, sip.websocket_origins)
+        self.stun = StunClient([one.listener for one in sockets.bound], self.learn_address, loop)
         self.resolver = Resolver(DnsClient(sip.nameservers).ask, sockets.families)
         self.looked_ns = 0
         self.used: frozenset[object] = frozenset()
@@ -84,6 +86,10 @@ class Process:
         self.streams.start()
         self.loop.add_reader(self.switchboard.fileno(), self.guard, self.read_control)
         self.guard(self.read_control)
+
+    def learn_address(self, stun: str, address: str) -> None:
+        self.sockets.learn(stun, address)
+        self.guard(lambda: self.front.learn_address(stun, address, time.monotonic_ns()))
 
     def stop(self) -> None:
         for bound in self.datagram_sockets():
@@ -292,6 +298,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     process = Process(config, sockets, certificates, switchboard, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.receive_signal)
+    await process.stun.start()
     process.take_over()
     process.start()
     loop.add_signal_handler(signal.SIGHUP, certificates.reload)
@@ -305,6 +312,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     notify.notify("STOPPING=1")
     await process.drain()
     feeding.cancel()
+    process.stun.stop()
     process.stop()
     process.save_spent()
     if not process.front.calls and not process.front.phones.registrar.bindings:

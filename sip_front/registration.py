@@ -145,6 +145,11 @@ class Registration:
         if self.deadline_ns is not None and now_ns >= self.deadline_ns:
             self.step(Cause.TIMER, now_ns)
 
+    def renew(self, now_ns: int) -> None:
+        """Sooner than it is due. One that is under way, or was refused, is not hurried."""
+        if self.state is REGISTERED and self.deadline_ns is not None:
+            self.deadline_ns = min(self.deadline_ns, now_ns)
+
     def take_outbox(self) -> list[Order]:
         orders, self.outbox = self.outbox, []
         return orders

@@ -50,8 +50,14 @@ class Sockets:
         """`has_stale`: the service manager holds some that the configuration names no more."""
         self.bound, self.has_stale = bound, has_stale
         self.by_flow = {one.flow: one for one in bound}
+        self.learnt: dict[str, str] = {}
+        """Public addresses, by the STUN server that knows them."""
         self.towards = functools.lru_cache(4096)(self._towards)
         self.place_of = functools.lru_cache(4096)(self._place_of)
+
+    def learn(self, stun: str, address: str) -> None:
+        self.learnt[stun] = address
+        self.place_of.cache_clear()
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -70,7 +76,7 @@ class Sockets:
         return Place(self._host_of(one, host), one.listener.port)
 
     def _host_of(self, one: Bound, host: str) -> str:
-        public = one.listener.public_address
+        public = one.listener.public_address or self.learnt.get(one.listener.stun, "")
         if public and (":" in public) == (":" in host):
             return public
         return source_towards(host) if ipaddress.ip_address(one.listener.host).is_unspecified else one.listener.host

@@ -158,6 +158,11 @@ class Trunks:
                 if trunk.config.ping_seconds and not gateway.pinged and now_ns >= gateway.ping_ns:
                     self._ping(trunk, gateway, now_ns)
 
+    def renew(self, now_ns: int) -> None:
+        """Every registration, now: our address is another one."""
+        for registration in self.registrations.values():
+            registration.renew(now_ns)
+
     def leave(self, now_ns: int) -> None:
         """Take our registrations away: new calls go elsewhere."""
         for name, registration in self.registrations.items():

@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("connection tracking", host.connection_tracking),
     ("NAT",                 host.behind_nat),
     ("certificate",         host.certificate),
+    ("public address",      network.public_address),
     ("names",               network.names),
     ("SIP port",            network.sip_port),
     ("gateways",            network.gateways),

@@ -1,12 +1,16 @@
 """What is wrong between this machine and the far ends: names, ports, gateways."""
 
+import contextlib
+import ipaddress
 import secrets
 import socket
 from collections.abc import Iterator
 
+from control_plane import stun
 from control_plane.config import Config
 from control_plane.doctor.patient import Finding, Patient
-from control_plane.listen_config import listeners
+from control_plane.listen_config import listeners, parse_stun
+from control_plane.stun import BadStun
 from control_plane.trunk_config import Gateway, parse_gateway
 
 ANSWER_LIMIT_S = 2.0
@@ -58,6 +62,39 @@ def sip_port(patient: Patient) -> Iterator[Finding]:
                     "broken", f"sip.listen: {place.transport} port {place.port} cannot be had: {failure.strerror}",
                     f"`ss -lnp 'sport = {place.port}'` shows who has it",
                 )  # fmt: skip
+
+
+def public_address(patient: Patient) -> Iterator[Finding]:
+    """What the STUN servers of sip.public_address say, asked from here."""
+    for server, own in {place.stun: place.host for place in listeners(patient.config.sip) if place.stun}.items():
+        try:
+            host, _ = ask_stun(*parse_stun(server), own)
+        except (OSError, BadStun) as failure:
+            yield Finding(
+                "broken", f"sip.public_address: no answer of stun:{server}: {failure or 'silence'}",
+                "let UDP out to it in the firewall, name another server, or write the address itself",
+            )  # fmt: skip
+        else:
+            if ipaddress.ip_address(host).is_private and not ipaddress.ip_address(host).is_loopback:
+                yield Finding("risky", f"stun:{server} sees us as {host}, which is private: it is in the same network", "ask one outside")
+
+
+def ask_stun(host: str, port: int, own: str) -> tuple[str, int]:
+    """Raises OSError and BadStun."""
+    family = socket.AF_INET6 if ":" in own else socket.AF_INET
+    address = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)[0][4]
+    with socket.socket(family, socket.SOCK_DGRAM) as ours:
+        ours.bind((own, 0))
+        ours.connect(address)
+        ours.settimeout(ANSWER_LIMIT_S / 4)
+        transaction_id = secrets.token_bytes(stun.TRANSACTION_ID_BYTES)
+        for _ in range(4):
+            ours.send(stun.encode(stun.REQUEST, transaction_id))
+            with contextlib.suppress(TimeoutError):
+                found = stun.read_answer(ours.recv(2048), transaction_id)
+                if found:
+                    return found
+    raise BadStun(f"it does not answer within {ANSWER_LIMIT_S:g} s")
 
 
 def gateways(patient: Patient) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ import pytest
 
 from control_plane.config import Config, Sip, check
 from control_plane.errors import ConfigurationError
-from control_plane.listen_config import listeners, media_host, nameservers, places
+from control_plane.listen_config import check_listen, listeners, media_host, nameservers, places
 
 
 def names(sip: Sip) -> list[str]:
@@ -34,7 +34,7 @@ def test_there_may_be_several() -> None:
         (Sip(listen=("0.0.0.0:5060", "udp:0.0.0.0:5060")), "udp:0.0.0.0:5060 is there twice"),
         (Sip(listen=("0.0.0.0:5060", "tls:0.0.0.0:5060"), tls_certificate="/x"), "TCP and TLS need a port each"),
         (Sip(listen=("127.0.0.1:5060", "127.0.0.2:5060"), public_address=("192.0.2.1",)), "1 for 2 places of sip.listen"),
-        (Sip(public_address="here"), '"here" is not an IP address'),
+        (Sip(public_address="here"), '"here" is neither an IP address nor "stun:HOST'),
         (Sip(listen="tls:127.0.0.1:5061"), "tls: needs sip.tls_certificate"),
         (Sip(tls_key="/key.pem"), "sip.tls_key: it is the key of sip.tls_certificate, which is not named"),
         (Sip(tls_certificate="cert.pem"), 'sip.tls_certificate: "cert.pem" is not an absolute path'),
@@ -56,3 +56,24 @@ def test_name_servers_have_a_port_or_the_usual_one() -> None:
 def test_audio_comes_in_wherever_sip_does() -> None:
     assert media_host(Sip()) == "127.0.0.1" and media_host(Sip(listen=("127.0.0.1:1", "udp:127.0.0.2:1"))) == "0.0.0.0"
     assert media_host(Sip(listen=("127.0.0.1:1", "[::1]:1"))) == "::"
+
+
+@pytest.mark.parametrize(("text", "stun"), [("stun:s.example.com", "s.example.com:3478"), ("stun:192.0.2.1:19302", "192.0.2.1:19302")])
+def test_a_public_address_may_be_asked_for(text: str, stun: str) -> None:
+    (udp, tcp) = listeners(Sip(listen="0.0.0.0:5060", public_address=text))
+    assert (udp.public_address, udp.stun) == (tcp.public_address, tcp.stun) == ("", stun)
+
+
+@pytest.mark.parametrize("text", ["stun:", "stun:a b", "stun:host:0", "stun:host:x", "stun:host:99999", "stun:[::1]:1"])
+def test_a_stun_server_that_cannot_be_one_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="public_address"):
+        listeners(Sip(public_address=text))
+
+
+def test_web_pages_are_named_as_browsers_do() -> None:
+    check_listen(Sip(listen="ws:127.0.0.1:80", websocket_origins=("https://a.example:8443", "*", "app://x")))
+    for origin in ("a.example", "https://a.example/", "https://a.example/page", ""):
+        with pytest.raises(ConfigurationError, match="websocket_origins"):
+            check_listen(Sip(listen="ws:127.0.0.1:80", websocket_origins=(origin,)))
+    with pytest.raises(ConfigurationError, match=r"wss: needs sip\.tls_certificate"):
+        check_listen(Sip(listen="wss:127.0.0.1:443"))

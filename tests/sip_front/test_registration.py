@@ -32,6 +32,16 @@ def registered(gateways: int = 1) -> Registration:
     return one
 
 
+def test_a_new_address_of_ours_is_told_at_once() -> None:
+    one = registered()
+    one.renew(7 * SECOND)
+    assert one.deadline_ns == 7 * SECOND
+    one.expire(7 * SECOND)
+    assert one.state is State.REFRESHING and one.take_outbox() == [Order(0, 600)]
+    one.renew(8 * SECOND)
+    assert one.take_outbox() == [], "one that is under way is not hurried"
+
+
 def test_it_registers_and_refreshes_before_the_time_is_over() -> None:
     one = made()
     assert one.take_outbox() == [Order(0, 600)] and not one.is_known(0)
