@@ -20,6 +20,7 @@ COMMANDS = {
     "calls": ("control_plane.commands.calls", "the calls that are up"),
     "phones": ("control_plane.commands.phones", "the phones that have logged in"),
     "call": ("control_plane.commands.call", "call show ID: one call; call sip:...: dial out and watch"),
+    "campaign": ("control_plane.commands.campaign", "call a list of numbers at a pace"),
     "trace": ("control_plane.commands.trace", "the SIP messages of a call, as a ladder"),
     "capture": ("control_plane.commands.capture", "the packets of a call, RTP, RTCP and SIP, for Wireshark"),
     "records": ("control_plane.commands.records", "the calls that have ended, and how"),
