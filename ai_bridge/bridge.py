@@ -23,9 +23,21 @@ from ai_bridge.intake import BRIEF_FRAME, Intake, Record
 from ai_bridge.quality import Quality
 from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
 from ai_bridge.speech import SpeechQueue
+from ai_bridge.twiml import TWIML
 from control_plane.channel import Channel
 from control_plane.errors import BellframeError, ConfigurationError
-from control_plane.messages import AgentFailed, AgentStarted, Alive, HoldEnded, Message, PressKeys, StartAgent, StopAgent, TransferEnded
+from control_plane.messages import (
+    AgentFailed,
+    AgentStarted,
+    Alive,
+    HoldEnded,
+    InstructCall,
+    Message,
+    PressKeys,
+    StartAgent,
+    StopAgent,
+    TransferEnded,
+)
 from shm import doorbell, ring
 from shm.layout import AUDIO, CLOSED, DRAINED, DTMF, FRAME_MS, GENERATION, HELD, MARK_PLAYED, QUALITY, TURN_ENDED, Rings
 
@@ -199,6 +211,8 @@ class Bridge:
                 self._end(self.calls[message.call_id], message.cause)
             elif isinstance(message, PressKeys) and message.call_id in self.calls:
                 self.calls[message.call_id].press(message.keys)
+            elif isinstance(message, InstructCall) and message.call_id in self.calls:
+                self._instruct(self.calls[message.call_id], message)
 
     def _start_agent(self, start: StartAgent) -> None:
         known = self.calls.get(start.call_id)
@@ -222,6 +236,17 @@ class Bridge:
             return False
         self._pass_again()
         return True
+
+    def _instruct(self, call: Call, order: InstructCall) -> None:
+        """One that takes no instructions makes room for one that does."""
+        agent = call.listener.agent if isinstance(call.listener, CallRunner) else None
+        if instruct := getattr(agent, "instruct", None):
+            instruct(order.document, order.url, order.method)
+            return
+        told = {"document": order.document, "document_url": order.url, "method": order.method}
+        arguments = {**call.start.arguments, **{name: value for name, value in told.items() if value}}
+        self._end(call, "it is told what to do instead")
+        self._try_attach(msgspec.structs.replace(call.start, agent=TWIML, arguments=arguments, resumed=True))
 
     def _hand_over(self, call: Call, agent: str) -> None:
         """Another agent takes the call, in the next round of the loop: this one is in the midst of a handler."""

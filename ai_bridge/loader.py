@@ -6,6 +6,7 @@ import sys
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
 from ai_bridge.models import MODELS
+from ai_bridge.twiml import TWIML
 from ai_bridge.wires.bot import bot_at
 from ai_bridge.wires.door_bot import DOORS, door_bot
 from control_plane.errors import ConfigurationError
@@ -19,6 +20,10 @@ def load(reference: str) -> AgentClass:
     Raises ConfigurationError saying what was looked for, where, and what to change; the cause is chained if the
     module itself raised.
     """
+    if reference.partition("+")[0] == TWIML:
+        from ai_bridge.twiml.agent import twiml_at  # the same
+
+        return twiml_at(reference)
     if "://" in reference:
         if reference.partition("+")[0] not in MODELS:
             return bot_at(reference)

@@ -357,6 +357,15 @@ class PressKeys(Message):
     keys: str
 
 
+class InstructCall(Message):
+    """Command: what the call's agent does ends, and this TwiML, or what is at this address, is done instead. The front passes it on."""
+
+    call_id: str
+    document: str = ""
+    url: str = ""
+    method: Literal["GET", "POST"] = "POST"
+
+
 class Originate(Message):
     """Command: call out. The answer is Originated at once; what becomes of it is watched or asked for."""
 
@@ -653,6 +662,7 @@ Anything = (
     | RouteAdvised
     | AskRoute
     | PressKeys
+    | InstructCall
     | RecordCall
     | CaptureCall
     | TransferEnded

@@ -103,7 +103,7 @@ def _check_target(route: Route, where: str) -> None:
         raise ConfigurationError(f"{where}: name one who takes the call: agent, or refuse with a status")
     if route.refuse and not 400 <= route.refuse <= 699:
         raise ConfigurationError(f"{where}.refuse: {route.refuse} is no status that refuses a call; 603 declines, 486 is busy")
-    if route.answer == "early" and "://" in route.agent:
+    if route.answer == "early" and "://" in route.agent and not route.agent.startswith("twiml+"):
         raise ConfigurationError(f'{where}.answer: "early" needs an agent in Python, which says call.answer(); bots have no word for it')
 
 

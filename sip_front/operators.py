@@ -28,6 +28,7 @@ from control_plane.messages import (
     GetTrace,
     HangUp,
     HoldCall,
+    InstructCall,
     Message,
     Originate,
     Phones,
@@ -99,6 +100,8 @@ class Operators:
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
             case PressKeys():
                 return self._press(message)
+            case InstructCall():
+                return self._instruct(message)
             case RecordCall():
                 answer = self._record(message, now_ns)
                 return None if any(peer.identity == identity for peer in front.peers.of("bridge")) else answer
@@ -170,6 +173,15 @@ class Operators:
         why_not = why_not_keys(order.keys)
         if why_not:
             return Failed(why_not, 422)
+        self.front.tell_bridge(call.bridge, order)
+        return Done()
+
+    def _instruct(self, order: InstructCall) -> Message:
+        call = self.front.calls.get(order.call_id)
+        if call is None:
+            return no_call(order.call_id)
+        if call.state not in (State.ANSWERED, State.UP):
+            return Failed(f"call {order.call_id} is {call.state.name.lower()}: it can be told what to do once it is answered", 503)
         self.front.tell_bridge(call.bridge, order)
         return Done()
 

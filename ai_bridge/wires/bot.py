@@ -22,6 +22,7 @@ from ai_bridge.frame import Frame, Pcm
 from ai_bridge.models import MODELS
 from ai_bridge.resample import Resampler
 from ai_bridge.speech import SpeechStream
+from ai_bridge.twiml import TWIML
 from ai_bridge.wires import OVER_TCP, WIRES
 from ai_bridge.wires.encoding import LINE, as_the_line
 from ai_bridge.wires.options import Options
@@ -66,12 +67,12 @@ class Bot(Agent):
     """Subclassed for each address, by `bot_at`."""
 
     wire_class: ClassVar[type[Wire]]
-    url: ClassVar[str]
+    url: str
     title: ClassVar[str] = "bot"
     """What the far end of the connection is called in logs."""
 
     def on_start(self, call: Call) -> None:
-        options, parameters = arguments.read(Options, call.arguments)
+        options, parameters = self._arguments(call)
         self._options = as_the_line(options, call.start.format, call.line_rate_hz) if options.encoding.lower() == LINE else options
         if call.resumed:
             parameters = {**parameters, "resumed": "true"}
@@ -94,7 +95,11 @@ class Bot(Agent):
         self._is_full = self._is_paused = False
         self._queue_timer: asyncio.TimerHandle | None = None
         self._was_ignored = False
-        call.spawn(self._serve())
+        self._serving = call.spawn(self._serve())
+
+    def _arguments(self, call: Call) -> tuple[Options, dict[str, str]]:
+        """What is for us, and what the bot is told."""
+        return arguments.read(Options, call.arguments)
 
     def _new_wire(self) -> Wire:
         """For each connection."""
@@ -179,10 +184,13 @@ class Bot(Agent):
     async def _finish(self, cause: str) -> None:
         """Let the caller hear what was said, and end the call."""
         self._is_finishing = True
+        await self._last_words_in_time()
+        self.call.hang_up(cause)
+
+    async def _last_words_in_time(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._last_words()
-        self.call.hang_up(cause)
 
     async def _last_words(self) -> None:
         self._end_stream()
@@ -421,7 +429,7 @@ def address_of(reference: str, known: Sequence[str]) -> tuple[str, str]:
     name, _, transport = scheme.partition("+")
     if name not in known:
         raise ConfigurationError(f'agent "{without_secrets(reference)}": there is no wire "{name}"; there are {", ".join(known)}')
-    transports = ("tcp",) if name in OVER_TCP else ("ws", "wss")
+    transports = ("tcp",) if name in OVER_TCP else ("http", "https") if name == TWIML else ("ws", "wss")
     if transport not in transports:
         raise ConfigurationError(f'agent "{without_secrets(reference)}": "{transport}" is not {" or ".join(transports)}')
     url = reference.removeprefix(f"{name}+")

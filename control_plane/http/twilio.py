@@ -1,10 +1,8 @@
 """The one route of Twilio's REST API that bots need: look at a call, end it, send it elsewhere.
 
 A bot's client is told this server's address instead of api.twilio.com, and any account with one of http.tokens as its
-auth token. Of TwiML it takes <Hangup/> and <Dial> with a number or a <Sip> address: the call's present form.
+auth token. TwiML, or the address of some, replaces what the call's agent does: ai_bridge/twiml says which verbs there are.
 """
-
-import xml.etree.ElementTree as ElementTree
 
 import msgspec
 from aiohttp import web
@@ -12,9 +10,11 @@ from aiohttp import web
 from control_plane.call_sid import call_sid
 from control_plane.http.problem import Refusal, of_failed
 from control_plane.http.services import SERVICES
-from control_plane.messages import CallFacts, Calls, Failed, GetCalls, HangUp, Message, Transfer
+from control_plane.messages import CallFacts, Calls, Failed, GetCalls, HangUp, InstructCall, Message, Transfer
+from control_plane.twiml import Unreadable, parse
 
 PATH = "/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}.json"
+CAUSE = "hung up through Twilio's API"
 STATES = {"up": "in-progress", "ended": "completed"}
 NOT_FOUND, NO_SUCH_PARAMETER, BAD_TWIML = 20404, 20001, 12100
 """Twilio's own numbers: a bot that hangs up a call that is over knows the first."""
@@ -55,7 +55,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def update(request: web.Request) -> web.Response:
-    """End a call (Status=completed) or send it elsewhere (Twiml), as Twilio's call update."""
+    """End a call (Status=completed), or have it do something else (Twiml, Url), as Twilio's call update."""
     form = await request.post()
     return await _answer(request, {name: str(value) for name, value in form.items()})
 
@@ -91,28 +91,34 @@ def order_of(call_id: str, form: dict[str, str]) -> Message:
     """Raises Unwanted."""
     if "Twiml" in form:
         return _order_of_twiml(call_id, form["Twiml"])
+    if "Url" in form:
+        return _order_of_url(call_id, form["Url"], form.get("Method", "POST").upper())
     if form.get("Status") in ("completed", "canceled"):
-        return HangUp(call_id, "hung up through Twilio's API")
-    raise Unwanted(NO_SUCH_PARAMETER, "send Status=completed, or Twiml with <Hangup/> or <Dial>; a Url is not fetched")
+        return HangUp(call_id, CAUSE)
+    raise Unwanted(NO_SUCH_PARAMETER, "send Status=completed, or Twiml, or the Url where there is some")
+
+
+def _order_of_url(call_id: str, url: str, method: str) -> Message:
+    if not url.startswith(("https://", "http://")) or method not in ("GET", "POST"):
+        raise Unwanted(NO_SUCH_PARAMETER, "Url begins with https://, and Method is GET or POST")
+    return InstructCall(call_id, url=url, method="GET" if method == "GET" else "POST")
 
 
 def _order_of_twiml(call_id: str, text: str) -> Message:
-    takes = "take <Response><Hangup/></Response>, or <Dial> with a number or a <Sip> address"
-    if "<!" in text:  # neither entities nor doctypes have a place in it
-        raise Unwanted(BAD_TWIML, f"TwiML without declarations: {takes}")
+    """What ends or transfers a call is done, and told, by the front; the rest is for the call's agent."""
     try:
-        response = ElementTree.fromstring(text)
-    except ElementTree.ParseError as failure:
-        raise Unwanted(BAD_TWIML, f"the TwiML is not XML: {failure}") from failure
-    verbs = list(response)
-    if response.tag == "Response" and len(verbs) == 1:
+        verbs = parse(text)
+    except Unreadable as failure:
+        raise Unwanted(BAD_TWIML, str(failure)) from failure
+    if len(verbs) == 1:
         (verb,) = verbs
         if verb.tag in ("Hangup", "Reject"):
-            return HangUp(call_id, "hung up through Twilio's API")
-        target = "".join(verb.itertext()).strip()
-        if verb.tag == "Dial" and target and " " not in target and all(part.tag in ("Number", "Sip") for part in verb):
-            return Transfer(call_id, target)
-    raise Unwanted(BAD_TWIML, f"this TwiML cannot be done to a call: {takes}, alone")
+            return HangUp(call_id, CAUSE)
+        if verb.tag == "Dial" and not verb.attributes and verb.text and " " not in verb.text:
+            return Transfer(call_id, verb.text)
+    if not verbs:
+        raise Unwanted(BAD_TWIML, "the TwiML has no verb: <Hangup/> would end the call")
+    return InstructCall(call_id, document=text)
 
 
 def _reply(value: CallResource | Wrong, status: int = 200) -> web.Response:

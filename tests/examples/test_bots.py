@@ -22,7 +22,8 @@ from shm.layout import SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import stage
 
-BOTS = pathlib.Path(__file__).parent.parent.parent / "examples" / "bots"
+EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
+BOTS = EXAMPLES / "bots"
 
 
 def free_port() -> int:
@@ -33,7 +34,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(name: str, **environment: str) -> Iterator[str]:
-    """The bot's address, once it listens."""
+    """The address of a program in examples/bots, or beside it, once it listens."""
     port = free_port()
     with subprocess.Popen(
         [sys.executable, BOTS / name, str(port)], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True

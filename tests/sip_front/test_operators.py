@@ -14,6 +14,7 @@ from control_plane.messages import (
     GetEnded,
     GetStatus,
     HangUp,
+    InstructCall,
     Message,
     Noted,
     Originate,
@@ -91,6 +92,17 @@ def test_keys_go_to_the_call_s_bridge(machine: Machine, phone: Phone) -> None:
         answer = ask(machine, wrong)
         assert isinstance(answer, Failed) and answer.status == status
     assert machine.told(PressKeys, b"bridge-0") == [order]
+
+
+def test_instructions_go_to_the_call_s_bridge_once_it_is_answered(machine: Machine, phone: Phone) -> None:
+    phone.call()
+    (call_id,) = machine.front.calls
+    order = InstructCall(call_id, url="https://app.example/twiml")
+    assert ask(machine, order) == Done() and machine.told(InstructCall, b"bridge-0") == [order]
+    ask(machine, Originate("out", "sip:1@192.0.2.10", "echo"))
+    for call_id, status in (("none", 404), ("out", 503)):
+        answer = ask(machine, InstructCall(call_id, document="<Response/>"))
+        assert isinstance(answer, Failed) and answer.status == status
 
 
 def test_keys_wait_for_the_answer(machine: Machine) -> None:

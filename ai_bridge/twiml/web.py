@@ -1,0 +1,78 @@
+"""What a webhook is sent, as Twilio sends it: a form, or a query, signed with the account's auth token."""
+
+import base64
+import hashlib
+import hmac
+import urllib.parse
+from collections.abc import Mapping
+
+import aiohttp
+
+from ai_bridge.wires.options import Options
+from ai_bridge.wires.socket import tls, without_secrets
+from control_plane.twiml import MOST_BYTES
+
+LIMIT_S = 15.0
+"""What a webhook may take; Twilio gives it as long."""
+MOST_SOUND_BYTES = 10 << 20
+
+
+class TwimlFailed(Exception):
+    """What the document asks for cannot be had. The text is for whoever wrote it."""
+
+
+def sign(secret: bytes, url: str, form: Mapping[str, str]) -> str:
+    """X-Twilio-Signature: of the URL, and the form's names and values in order of the names."""
+    signed = url + "".join(name + form[name] for name in sorted(form))
+    return base64.b64encode(hmac.new(secret, signed.encode(), hashlib.sha1).digest()).decode()
+
+
+class Web:
+    def __init__(self, options: Options) -> None:
+        """Raises ConfigurationError."""
+        self._secret, self._headers, self._ca_file = options.signing_secret(), options.headers(), options.ca_file
+
+    async def ask(self, url: str, method: str, form: Mapping[str, str]) -> bytes:
+        """What it answers. Raises TwimlFailed."""
+        if method == "GET":
+            parts = urllib.parse.urlsplit(url)
+            query = "&".join(filter(None, (parts.query, urllib.parse.urlencode(form))))
+            url, form = urllib.parse.urlunsplit(parts._replace(query=query)), {}
+        headers = dict(self._headers)
+        if self._secret:
+            headers["X-Twilio-Signature"] = sign(self._secret, url, form)
+        return (await self._request(url, method, headers, form, MOST_BYTES))[0]
+
+    async def sound(self, url: str) -> tuple[bytes, str]:
+        """A file and its content type. Raises TwimlFailed."""
+        return await self._request(url, "GET", self._headers, {}, MOST_SOUND_BYTES)
+
+    async def _request(self, url: str, method: str, headers: Mapping[str, str], form: Mapping[str, str], most: int) -> tuple[bytes, str]:
+        parts, where = urllib.parse.urlsplit(url), without_secrets(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise TwimlFailed(f'"{where[:200]}" is not an address that begins with https://')
+        limit, encrypted = aiohttp.ClientTimeout(total=LIMIT_S), tls(self._ca_file) if parts.scheme == "https" else False
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                session.request(method, url, data=dict(form) or None, headers=headers, allow_redirects=False, ssl=encrypted) as response,
+            ):
+                content = await _bounded(response.content, most)
+                kind, status = response.content_type, response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as failure:
+            raise TwimlFailed(f"{where} cannot be reached: {failure or type(failure).__name__}") from None
+        if len(content) > most:
+            raise TwimlFailed(f"{where} answers with more than {most} bytes")
+        if status // 100 != 2:
+            raise TwimlFailed(f"{where} answers {status}{': redirects are not followed' if status // 100 == 3 else ''}")
+        return content, kind
+
+
+async def _bounded(content: aiohttp.StreamReader, most: int) -> bytes:
+    """One more at most."""
+    parts = bytearray()
+    async for part in content.iter_chunked(65_536):
+        parts += part
+        if len(parts) > most:
+            break
+    return bytes(parts)
