@@ -68,6 +68,13 @@ class Sip(Section):
     (baresip 1.0 does), so add SHA-256 once all of yours know it."""
     trace: bool = False
     """Keep the SIP messages of the last 500 calls in memory for `bellframe trace`, passwords and keys covered: some microseconds each."""
+    hep: str = ""
+    """udp:HOST:PORT of a HEP collector such as HOMER: it gets every SIP message, passwords and keys covered, and a report of each call's
+    audio. It is never waited for. Empty: nothing is exported."""
+    hep_capture_id: int = 2001
+    """What the collector knows this server by."""
+    hep_password: Secret = Secret()
+    """What the collector wants to see in every message, if it does. HEP over UDP is not encrypted: let it stay in your own network."""
     register_min_seconds: int = 60
     """A phone of [[users]] that registers for less is told to ask for more (423)."""
     register_max_seconds: int = 3600
@@ -234,6 +241,7 @@ LIMITS: tuple[tuple[str, float, float, str], ...] = (  # setting, from, to, what
     ("sip.register_min_seconds",      1,      3600,   "60 keeps phones from asking all the time"),
     ("sip.register_max_seconds",      60,     DAY_S,  "3600 is usual"),
     ("sip.session_expires_seconds",   0,      DAY_S,  "0 is no session timers; else 90 at least, and 1800 is usual"),
+    ("sip.hep_capture_id",            0,      2**32 - 1, "the number that the collector has for this server"),
     ("sip.connection_start_seconds",  0.5,    600,    "10 gives a slow handshake time"),
     ("sip.connection_idle_seconds",   0.5,    DAY_S,  "600 outlasts the keepalives of phones"),
     ("sip.max_connections",           1,      60_000, "each takes a descriptor (LimitNOFILE=)"),

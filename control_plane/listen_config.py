@@ -34,6 +34,8 @@ class Sip(Protocol):
     @property
     def websocket_origins(self) -> tuple[str, ...]: ...
     @property
+    def hep(self) -> str: ...
+    @property
     def nameservers(self) -> tuple[str, ...]: ...
 
 
@@ -102,6 +104,19 @@ def parse_stun(text: str) -> tuple[str, int]:
     return host, int(port or STUN_PORT)
 
 
+def parse_hep(text: str) -> tuple[str, int] | None:
+    """udp:HOST:PORT of a collector; None: there is none. Raises ConfigurationError."""
+    if not text:
+        return None
+    transport, _, place = text.partition(":")
+    host, colon, port = place.rpartition(":")
+    name = host.removeprefix("[").removesuffix("]")
+    is_right = transport == "udp" and colon and port.isdecimal() and 0 < int(port) < 65_536
+    if not is_right or not (HOST.fullmatch(host) or _is_address(name)):
+        raise ConfigurationError(f'sip.hep: "{text}" is not udp:HOST:PORT, for example "udp:homer.example.com:9060"')
+    return name, int(port)
+
+
 def media_host(sip: Sip) -> str:
     """Where audio comes in: on the address of SIP; if there are several of them, on all of this machine."""
     hosts = list(dict.fromkeys(listener.host for listener in listeners(sip)))
@@ -127,6 +142,7 @@ def check_listen(sip: Sip) -> None:
         if file and not pathlib.Path(file).is_absolute():
             raise ConfigurationError(f'sip.{name}: "{file}" is not an absolute path')
     list(nameservers(sip.nameservers))
+    parse_hep(sip.hep)
 
 
 def nameservers(texts: Iterable[str]) -> list[tuple[str, int]]:

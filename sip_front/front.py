@@ -102,9 +102,11 @@ class Front:
 
     # ---- from the process ------------------------------------------------------------------------------------
 
-    def receive_sip(self, octets: bytes, source: Address, now_ns: int) -> None:
-        self.user_agent.receive(octets, source, now_ns)
+    def receive_sip(self, octets: bytes, source: Address, now_ns: int) -> bool:
+        """Whether it was read: not a keepalive, nor of a flood of strangers."""
+        was_read = self.user_agent.receive(octets, source, now_ns)
         self._handle_events(now_ns)
+        return was_read
 
     def receive_message(self, identity: bytes, message: Message, now_ns: int) -> None:
         """From a worker, a bridge or an operator."""

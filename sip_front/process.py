@@ -31,6 +31,7 @@ from sip_front.certificates import Certificates
 from sip_front.connections import SECOND, Limits
 from sip_front.dns_client import DnsClient
 from sip_front.front import Front
+from sip_front.hep_export import HepExport
 from sip_front.journal_file import JournalFile
 from sip_front.originator import Lookup
 from sip_front.resolver import Resolver, Unresolved
@@ -64,6 +65,7 @@ class Process:
         self.journal = JournalFile(config.runtime_path() / "journal", self.front.succession.all_entries)
         self.streams = Streams(self, sockets, limits, certificates, loop, sip.websocket_origins)
         self.stun = StunClient([one.listener for one in sockets.bound], self.learn_address, loop)
+        self.hep = HepExport(sip, sockets.place_towards, loop)
         self.resolver = Resolver(DnsClient(sip.nameservers).ask, sockets.families)
         self.looked_ns = 0
         self.used: frozenset[object] = frozenset()
@@ -129,7 +131,8 @@ class Process:
 
     def receive_message(self, octets: bytes, source: Address) -> None:
         try:
-            self.front.receive_sip(octets, source, time.monotonic_ns())
+            if self.front.receive_sip(octets, source, time.monotonic_ns()):
+                self.hep.note_message(octets, source, is_sent=False)
         except Exception:
             log.exception("a bug: a message of %d octets from %s was dropped; please report it", len(octets), source)
 
@@ -149,6 +152,7 @@ class Process:
             self.streams.expire(now_ns)
             self.certificates.look()
             self.save_spent()
+            self.hep.note_ended(self.front.ended.values(), self.front.ended_total)
         self.read_control()  # an edge that was missed is found within a second
 
     def save_spent(self) -> None:
@@ -165,6 +169,7 @@ class Process:
                 self.journal.append(entries)
             for octets, destination in self.front.take_sip():
                 self.send_sip(octets, destination)
+                self.hep.note_message(octets, destination, is_sent=True)
             messages = self.front.take_messages()
             if not messages:
                 break
@@ -300,6 +305,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
         loop.add_signal_handler(number, process.receive_signal)
     await process.stun.start()
     process.take_over()
+    process.hep.start()
     process.start()
     loop.add_signal_handler(signal.SIGHUP, certificates.reload)
     log.info("listening for SIP on %s", sockets)
@@ -313,6 +319,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     await process.drain()
     feeding.cancel()
     process.stun.stop()
+    process.hep.stop()
     process.stop()
     process.save_spent()
     if not process.front.calls and not process.front.phones.registrar.bindings:

@@ -91,14 +91,18 @@ class UserAgent:
 
     # ---- from the process ------------------------------------------------------------------------------------
 
-    def receive(self, octets: bytes, source: Address, now_ns: int) -> None:
-        """One message. Never raises for what a far end wrote."""
+    def receive(self, octets: bytes, source: Address, now_ns: int) -> bool:
+        """One message. Never raises for what a far end wrote. False: it was not even read."""
         if is_keepalive(octets):
-            return
+            return False
         if source.host not in self.known_hosts and not self.callers.is_worth_reading(source.host, octets, now_ns):
             self.admission.unlogged += 1
-            return
+            return False
         self.received = octets
+        self._read(octets, source, now_ns)
+        return True
+
+    def _read(self, octets: bytes, source: Address, now_ns: int) -> None:
         message: Message | None = None
         admitted: Admitted | None = None
         try:

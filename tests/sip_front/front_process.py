@@ -127,7 +127,7 @@ class Staff:
             case OpenMedia(call_id=call_id):
                 return MediaOpened(call_id, 0, 0, 1, 10_000, 8_000)
             case CloseMedia(call_id=call_id):
-                return MediaClosed(call_id)
+                return MediaClosed(call_id, {"packets_received": 500, "lost": 2, "mos_mean_x100": 421})
             case StartAgent(call_id=call_id):
                 return AgentStarted(call_id)
         return None
