@@ -171,7 +171,7 @@ class RecordingSection(Section):
     directory: str = ""
     """Where recordings go: CALL_ID.wav, the caller left and what we sent right, and CALL_ID.json. Empty: nothing can be recorded."""
     format: Literal["wav", "ogg"] = "wav"
-    """"ogg" is Opus: a tenth of the disk's room, for ten times the recorder's CPU. A core records some 400 calls at 8 kHz, 200 at 16 kHz."""
+    """"ogg" is Opus: a tenth of the disk's room, for ten times the recorder's CPU. A core takes some 400 calls at 8 kHz, 200 at 16 kHz."""
 
 
 class Config(Section):
