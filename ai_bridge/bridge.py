@@ -9,11 +9,12 @@ import logging
 import os
 import time
 import traceback
+from typing import Literal
 
 import msgspec
 import numpy as np
 
-from ai_bridge import loader, silero
+from ai_bridge import arguments, loader, silero
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.agents import BUILT_IN
 from ai_bridge.at_work import at_work, take_marks
@@ -52,6 +53,11 @@ GATHER_S = 0.008
 """How long windows of calls are gathered for one inference: voices are told so much later, and cost a third less."""
 CLOSED_GRACE_S = 1.0
 """Media has closed; StopAgent, which knows why, is on its way."""
+
+
+class EchoGuard(arguments.Arguments, frozen=True):
+    echo_guard: Literal["on", "off"] = "off"
+    """Of a route: as Agent.echo_guard."""
 
 
 class Bridge:
@@ -276,6 +282,8 @@ class Bridge:
         call = Call(start, speech, wanted_hz or start.sample_rate_hz, self.send)
         call.on_task_failed = self._agent_failed
         call.on_hand_over = self._hand_over
+        if kind.echo_guard or arguments.read(EchoGuard, call.arguments)[0].echo_guard == "on":
+            call.guard_echo()
         if issubclass(kind, BatchAgent):
             self._batch_for(start.agent, kind).add(call)
             call.listener = self._batches[start.agent]

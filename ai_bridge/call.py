@@ -30,7 +30,7 @@ from control_plane.messages import (
     TransferEnded,
 )
 from shm import ring
-from shm.layout import DUCK_DB, FRAME_MS, MAX_DUCK_DB, PAUSED
+from shm.layout import DUCK_DB, ECHO_GUARD, FRAME_MS, MAX_DUCK_DB, PAUSED
 
 
 class Listener(Protocol):
@@ -154,6 +154,10 @@ class Call:
         if not 0 <= lowered_db <= MAX_DUCK_DB:
             raise ValueError(f"lowered_db is {lowered_db}, not from 0 to {MAX_DUCK_DB}")
         self._store(DUCK_DB, lowered_db)
+
+    def guard_echo(self, is_on: bool = True) -> None:
+        """Take our own voice out of what the caller sends, as a speakerphone returns it: it does not interrupt us then. At 8 and 16 kHz."""
+        self._store(ECHO_GUARD, int(is_on))
 
     def drop_rest(self) -> None:
         """`new_turn`, by the caller's voice."""

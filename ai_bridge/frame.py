@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from shm.layout import COMFORT_NOISE_FLAG, CONCEALED_FLAG, DISCONTINUITY_FLAG, SPEECH_FLAG
+from shm.layout import COMFORT_NOISE_FLAG, CONCEALED_FLAG, DISCONTINUITY_FLAG, ECHO_FLAG, SPEECH_FLAG
 
 Pcm = npt.NDArray[np.int16]
 
@@ -47,6 +47,11 @@ class Frame:
     def is_comfort_noise(self) -> bool:
         """The far end said that it is silent, and sends nothing."""
         return bool(self.flags & COMFORT_NOISE_FLAG)
+
+    @property
+    def is_echo(self) -> bool:
+        """Nothing but what is left of the agent's own voice (`echo_guard`)."""
+        return bool(self.flags & ECHO_FLAG)
 
     @property
     def is_discontinuous(self) -> bool:

@@ -17,7 +17,7 @@ from ai_bridge.frame import Frame, Pcm
 from ai_bridge.intake import Intake, Record
 from ai_bridge.resample import Resampler
 from ai_bridge.silero import WINDOW_MS, Voice
-from shm.layout import AUDIO, DISCONTINUITY_FLAG, FRAME_MS, SPEECH_FLAG, VOICED_FLAG, Rings
+from shm.layout import AUDIO, DISCONTINUITY_FLAG, ECHO_FLAG, FRAME_MS, MAX_FRAME_SAMPLES, SPEECH_FLAG, VOICED_FLAG, Rings
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ OPTIONAL = ("on_speech_started", "on_speech_stopped", "on_barge_in", "on_drained
 AT_A_STRETCH = 16
 """Events that one call may handle before the others get their turn."""
 
+NOTHING = np.zeros(MAX_FRAME_SAMPLES, np.int16)
 Said = npt.NDArray[np.int64]
 Failed = Callable[[Call, str, BaseException], None]
 """Told of what an agent's code raised, and in which handler."""
@@ -78,7 +79,7 @@ class CallRunner:
         flags = record[8]
         has_window = False
         if self.voice is not None:
-            has_window = self.voice.feed(pcm, record[2])
+            has_window = self.voice.feed(NOTHING[: pcm.size] if flags & ECHO_FLAG else pcm, record[2])
             heard = self.voice.heard
             flags = flags & ~(SPEECH_FLAG | VOICED_FLAG) | (SPEECH_FLAG if heard.is_speech else 0) | (VOICED_FLAG if heard.is_voiced else 0)
         elif flags & (SPEECH_FLAG | VOICED_FLAG) or self._was_speech or self.call.barge_in.state is not IDLE:

@@ -23,6 +23,7 @@ from control_plane.errors import Misuse
 from shm import ring
 from shm.layout import (
     DUCK_DB,
+    ECHO_GUARD,
     FRAME_SAMPLES,
     FROM_AI_READ,
     FROM_AI_SLOTS,
@@ -180,6 +181,7 @@ class SpeechQueue:
         words = self.rings.words
         ring.store_word(words, self.row, PAUSED, 0)
         ring.store_word(words, self.row, DUCK_DB, 0)
+        ring.store_word(words, self.row, ECHO_GUARD, 0)
         turn = ring.load_word(words, self.row, TURN)
         while True:
             read, played = ring.load_word(words, self.row, FROM_AI_READ), ring.load_word(words, self.row, PLAYED)

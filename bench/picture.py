@@ -81,6 +81,17 @@ def _voice_activity(axes: Any, found: Any) -> None:
     axes.legend(frameon=False)
 
 
+def _echo(axes: Any, found: Any) -> None:
+    for n, (name, color) in enumerate((("unguarded", "#b0b8c4"), ("guarded", "#4878a8"))):
+        heights = [row[name]["self_interruptions_a_minute"] for row in found.values()]
+        drawn = axes.bar([i + 0.4 * n for i in range(len(found))], heights, 0.4, label=name, color=color)
+        axes.bar_label(drawn, [f"{row[name]['missed']}" for row in found.values()], padding=2, fontsize=7)
+    axes.set_xticks([i + 0.2 for i in range(len(found))], [name.replace(", ", "\n") for name in found], fontsize=5)
+    axes.set_ylabel("self-interruptions a minute")
+    axes.set_title("The agent's voice comes back: self-interruptions, and above them sentences missed of 6", loc="left")
+    axes.legend(frameon=False)
+
+
 def _turns(axes: Any, found: Any) -> None:
     wrong = ("told_wrong", "samples_of_an_old_turn", "turns_with_a_hole")
     title = f"{found['turns']} turns on {found['calls']} calls, {found['interrupted']} interrupted at random moments"
@@ -223,6 +234,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
     "voice_activity": _voice_activity,
+    "echo": _echo,
     "turns": _turns,
     "takeover": _takeover,
     "kills": _kills,

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from media_workers import batch, shared_port
+from media_workers import batch, echo, shared_port
 from media_workers.codecs import CODEC
 from media_workers.codecs.opus import OPUS
 from media_workers.concealment import PAST_SAMPLES
 from media_workers.dtmf_tone import TONES
+from media_workers.echo import Echo
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
 from media_workers.quality import QUALITY
@@ -125,6 +126,7 @@ class Worker(NamedTuple):
     """(slots, WORDS) of shared_port.py: whose call a datagram on the shared port is."""
     rx_batch: npt.NDArray[np.void]  # (1,) BATCH, of the shared port
     tx_batch: npt.NDArray[np.void]
+    echo: Echo
 
 
 def table_bytes(calls: int) -> int:
@@ -156,4 +158,4 @@ def make_worker(
     groups = np.zeros((GROUPS, share + 1), np.int64)
     totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
     batches = batch.make(), batch.make()
-    return Worker(calls, counters.calls, totals, counters.lateness[index], rings, own, groups, sessions, table, *batches)
+    return Worker(calls, counters.calls, totals, counters.lateness[index], rings, own, groups, sessions, table, *batches, echo.make(calls.size))

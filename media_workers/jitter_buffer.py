@@ -11,11 +11,12 @@ Sequence numbers are extended (RFC 3550 A.1, as RFC 3711's packet index): the on
 
 import numpy as np
 
-from media_workers import codecs, concealment, dtmf_tone, telephone_event, voice_activity
+from media_workers import codecs, concealment, dtmf_tone, echo, telephone_event, voice_activity
 from media_workers.codecs import opus
 from media_workers.comfort_noise import GAINS, NOISE, NOISE_STARTS, NOISE_STEP
 from media_workers.rtp import MAX_PAYLOAD_BYTES
 from shm import ring
+from shm.atomics import load_acquire
 from shm.copying import copy
 from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
@@ -25,6 +26,8 @@ from shm.layout import (
     CONCEALED_FLAG,
     DISCONTINUITY_FLAG,
     DTMF,
+    ECHO_FLAG,
+    ECHO_GUARD,
     SPEECH_FLAG,
     VOICED_FLAG,
 )
@@ -458,14 +461,18 @@ def _append(worker, row, pcm, samples, flags, timestamp, now_ns):
 def _publish_frame(worker, row, frame, now_ns):
     call = worker.calls[row]
     rx = call["rx"]
-    level = voice_activity.level_dbov(frame, frame.size)
     flags = rx["partial_flags"]
+    is_echo = False
+    if load_acquire(worker.rings.words, row, ECHO_GUARD) != 0:
+        is_echo = echo.guard(worker.echo, row, frame, call["sample_rate_hz"], rx["position"], now_ns)
+        flags |= ECHO_FLAG if is_echo else 0
+    level = voice_activity.level_dbov(frame, frame.size)
     if call["tones"]["is_on"] != 0:
         key = dtmf_tone.take_key(call["tones"], frame, frame.size)
         event = telephone_event.event_of(key)
         if key != dtmf_tone.NO_KEY and telephone_event.is_news(call["key_press"], event, telephone_event.BY_RTP, now_ns):
             publish_key(worker, row, key, rx["partial_timestamp"], now_ns)
-    if voice_activity.is_speech(call["voice"], level):
+    if voice_activity.is_speech(call["voice"], min(level, echo.LEVEL_DBOV) if is_echo else level):
         flags |= SPEECH_FLAG
     if voice_activity.is_voiced(call["voice"]):
         flags |= VOICED_FLAG

@@ -13,7 +13,7 @@ behind it (RFC 4733 2.5.1). Where it was not agreed they are sent as the tones t
 
 import numpy as np
 
-from media_workers import codecs, ducking, rtp, tape, telephone_event
+from media_workers import codecs, ducking, echo, rtp, tape, telephone_event
 from media_workers.comfort_noise import NOISE, NOISE_DBOV, NOISE_STARTS, NOISE_STEP
 from media_workers.voice_activity import level_dbov
 from shm import ring
@@ -21,7 +21,19 @@ from shm.atomics import load_acquire
 from shm.copying import copy
 from shm.counters import CALL_COLUMN, WORKER
 from shm.jit import njit
-from shm.layout import DRAINED, DUCK_DB, FROM_AI_READ, FROM_AI_SLOTS, FROM_AI_WRITE, KEY_GAP, MARK_PLAYED, TAPE_RUNNING, TURN, TURN_ENDED
+from shm.layout import (
+    DRAINED,
+    DUCK_DB,
+    ECHO_GUARD,
+    FROM_AI_READ,
+    FROM_AI_SLOTS,
+    FROM_AI_WRITE,
+    KEY_GAP,
+    MARK_PLAYED,
+    TAPE_RUNNING,
+    TURN,
+    TURN_ENDED,
+)
 
 MAX_CATCH_UP_NS = 200_000_000
 """Later than this, packets are skipped: far ends' buffers have given up on them."""
@@ -87,6 +99,8 @@ def build(worker, row, now_ns):
     level = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
     if tx["tape"] == TAPE_RUNNING:
         tape.write(worker, row, samples)  # before the codec, which uses the samples up
+    if load_acquire(worker.rings.words, row, ECHO_GUARD) != 0:
+        echo.remember(worker.echo, row, worker.own[0]["pcm"], samples, tx["next_tx_ns"], call["sample_rate_hz"])
     makes_noise = spoken == 0 and tx["key"] == 0 and call["sends_noise"] != 0
     if not makes_noise:
         tx["noise_wait_samples"] = 0

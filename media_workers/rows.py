@@ -19,6 +19,7 @@ from media_workers import (
     capture,
     codecs,
     dtmf_tone,
+    echo,
     jitter_buffer,
     libopus,
     quality,
@@ -105,6 +106,7 @@ class Rows:
         for part in ("source", "rx", "tx", "voice", "key_press", "tones", "rtcp", "quality"):
             call[part] = np.zeros((), CALL[part])
         voice_activity.start(call["voice"])
+        echo.forget(self.worker.echo, row)
         rx["ssrc"] = rx["other_ssrc"] = -1
         tx["ssrc"], tx["seq"] = secrets.randbits(32), secrets.randbits(15)  # RFC 3550 5.1: random; seq low, so that it wraps late
         tx["timestamp"], tx["noise"], tx["marker"], tx["cursor"] = secrets.randbits(32), row, 1, -1

@@ -26,7 +26,7 @@ words of a call, in cache lines by writer:
     line 1  worker           TO_AI_WRITE
     line 2  worker           FROM_AI_READ PLAYED
     line 3  bridge           FROM_AI_WRITE
-    line 4  bridge           TURN PAUSED DUCK_DB AT_WORK
+    line 4  bridge           TURN PAUSED DUCK_DB AT_WORK ECHO_GUARD
     line 5  bridge           TO_AI_READ, kept here so that the bridge's successor goes on where it was
     line 6  worker           TAPE TAPE_WRITE REEL REEL_AT REEL_NS
     line 7  worker           CAPTURE_WRITE
@@ -38,6 +38,7 @@ TURN is the newest turn of the agent: the worker drops what belongs to an older 
 one word, so that both are always read together.
 DUCK_DB is by how many decibels what the agent says is lowered, 0 to MAX_DUCK_DB: from the next packet on, keys excepted.
 AT_WORK is GENERATION while the bridge is in this call's agent's code, else 0: whose code ran when a bridge died.
+ECHO_GUARD is 1 while the agent's own voice is to be taken out of what the caller sends (media_workers/echo.py).
 
 TAPE says whether the call is recorded: TAPE_OFF, TAPE_RUNNING or TAPE_PAUSED. TAPE_WRITE counts the samples on the tape, on the
 absolute grid that packets go out on: while it runs, a second of the clock is a second of it, to the sample, also where nothing was sent.
@@ -54,7 +55,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 MAGIC = 0x42_45_4C_4C_46_52_4D_31  # "BELLFRM1"
 
 WORDS = 64
@@ -62,7 +63,7 @@ GENERATION, SAMPLE_RATE_HZ, FRAME_SAMPLES, BRIDGE = range(4)
 TO_AI_WRITE = 8
 FROM_AI_READ, PLAYED = 16, 17
 FROM_AI_WRITE = 24
-TURN, PAUSED, DUCK_DB, AT_WORK = 32, 33, 34, 35
+TURN, PAUSED, DUCK_DB, AT_WORK, ECHO_GUARD = range(32, 37)
 MAX_DUCK_DB = 60
 TO_AI_READ = 40
 TAPE, TAPE_WRITE, REEL, REEL_AT, REEL_NS = range(48, 53)
@@ -85,7 +86,7 @@ PLAYED_SAMPLES_MASK = (1 << PLAYED_SAMPLES_BITS) - 1
 AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED, QUALITY = range(1, 9)
 # QUALITY: value is MOS x 100, position the round trip in us, turn the loss in 1/100 %, rtp_timestamp the jitter in us.
 # Flags of AUDIO.
-SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG, VOICED_FLAG = 1, 2, 4, 8, 16
+SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG, VOICED_FLAG, ECHO_FLAG = 1, 2, 4, 8, 16, 32
 SPEECH_HANGOVER_MS = 300
 """SPEECH_FLAG is off from the frame on that ends so long after the last sound: pauses between words are shorter.
 VOICED_FLAG is on where this very frame has sound: speech begins with the first of those in a row that it is found in."""

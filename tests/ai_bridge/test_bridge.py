@@ -21,7 +21,7 @@ from control_plane.messages import (
     TransferEnded,
 )
 from shm import ring
-from shm.layout import DUCK_DB, FROM_AI_SLOTS, KEY_GAP, PAUSED, SPEECH_FLAG, VOICED_FLAG
+from shm.layout import DUCK_DB, ECHO_GUARD, FROM_AI_SLOTS, KEY_GAP, PAUSED, SPEECH_FLAG, VOICED_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import module_with, stage
 
@@ -258,6 +258,22 @@ def test_a_route_chooses_how_the_caller_interrupts_and_the_call_may_change_it(tm
             assert agent.call.turn == 0
             await hear(SPEECH_FLAG | VOICED_FLAG, 0)
             await scene.until(lambda: agent.call.turn == 1)
+
+    asyncio.run(scenario())
+
+
+class Guarded(Agent):
+    echo_guard = True
+
+
+@pytest.mark.parametrize(("name", "arguments", "is_on"), [("G", {}, 1), ("D", {"echo_guard": "on"}, 1), ("D", {}, 0)])
+def test_an_agent_or_a_route_asks_the_worker_to_guard_against_echo(tmp_path, name, arguments, is_on):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            await scene.call(f"{module_with(G=Guarded, D=Diary)}:{name}", arguments=arguments)
+            assert ring.load_word(scene.rings.words, 0, ECHO_GUARD) == is_on
+            bridge.calls["a"].guard_echo(not is_on)
+            assert ring.load_word(scene.rings.words, 0, ECHO_GUARD) == 1 - is_on
 
     asyncio.run(scenario())
 
