@@ -158,4 +158,5 @@ def make_worker(
     groups = np.zeros((GROUPS, share + 1), np.int64)
     totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
     batches = batch.make(), batch.make()
-    return Worker(calls, counters.calls, totals, counters.lateness[index], rings, own, groups, sessions, table, *batches, echo.make(calls.size))
+    lateness, guards = counters.lateness[index], echo.make(calls.size)
+    return Worker(calls, counters.calls, totals, lateness, rings, own, groups, sessions, table, *batches, guards)
