@@ -1,14 +1,15 @@
 """An INVITE of ours that opens a session: what rings, who answers (it may be several), CANCEL, and the ACKs.
 
 RFC 3261 9 and 13.2, and RFC 3262 as the one who calls: a reliable 1xx gets its PRACK, and its description may
-settle the session before anybody answers.
+settle the session before anybody answers. Where the far end makes the offer (13.2.1: our INVITE has none), it is in
+the first reliable 1xx or in the 2xx, and our answer goes with the PRACK or the ACK.
 """
 
 from typing import TYPE_CHECKING
 
-from control_plane.errors import BellframeError
+from control_plane.errors import BellframeError, NotAcceptable
 from control_plane.messages import MediaDescription
-from sip_front.capabilities import is_sdp
+from sip_front.capabilities import SDP, is_sdp
 from sip_front.dialog import Dialog
 from sip_front.message import Request, Response
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE, read_reason, reason
@@ -44,6 +45,8 @@ class Invitation:
         self.early_answer = b""
         self.settled_tag: str | None = None
         """Whose reliable 1xx brought the answer to our offer already."""
+        self.why_refused = ""
+        """The far end's offer, which our INVITE left to it."""
         self.give_up_ns: int | None = None
         """Our CANCEL is out: when to wait no longer for the final response of the INVITE (9.1)."""
         self.move_on_ns: int | None = None
@@ -51,7 +54,9 @@ class Invitation:
 
     def send(self, now_ns: int) -> None:
         session = self.session
-        if not session.invite.body:
+        if session.is_offer_delayed:
+            session.invite.headers.remove("Content-Type")
+        elif not session.invite.body:
             session.invite.body = session.negotiation.offer()
         self.sent = session.agent.request(session.invite, session.peer, session, self.receive, now_ns)
         self.move_on_ns = now_ns + session.patience_ns if session.patience_ns and session.alternatives else None
@@ -111,9 +116,9 @@ class Invitation:
         invite.headers.set("CSeq", f"{cseq} INVITE")
         self.early.clear()
         self.rseqs.clear()
-        if self.settled_tag is not None:
+        if self.settled_tag is not None and not session.is_offer_delayed:
             session.negotiation.reopen()
-        self.early_answer, self.settled_tag = b"", None
+        self.early_answer, self.settled_tag, self.why_refused = b"", None, ""
         self.send(now_ns)
 
     def _receive_provisional(self, response: Response, now_ns: int) -> None:
@@ -138,7 +143,7 @@ class Invitation:
             if not self._acknowledge(response, dialog, now_ns):
                 return
             is_reliable = tag in self.rseqs
-        if response.body and is_sdp(response.headers.get("Content-Type")):
+        if has_sdp(response) and not session.is_offer_delayed:
             self._receive_early(response, tag if is_reliable else None)
         self._tell_ringing(response)
 
@@ -155,8 +160,26 @@ class Invitation:
         self.rseqs[dialog.remote_tag] = rseq
         prack = self.session.make_request("PRACK", dialog)
         prack.headers.add("RAck", f"{rseq} {response.cseq[0]} INVITE")
+        is_offered = self.session.is_offer_delayed and self.settled_tag is None and has_sdp(response)
+        media = self._answer_in(prack, response.body) if is_offered else None
         self.session.send(prack, dialog, _ignore, now_ns)
+        if media:
+            self.settled_tag = dialog.remote_tag
+            self.session.tell("early", "", response.status, media)
+        elif self.why_refused:
+            self.session.hang_up(self.why_refused, now_ns)
         return True
+
+    def _answer_in(self, request: Request, offer: bytes) -> MediaDescription | None:
+        """Our answer to the far end's offer, in our PRACK or ACK. None: it cannot be used, and each of its lines is refused (13.2.2.4)."""
+        negotiation = self.session.negotiation
+        try:
+            request.body = negotiation.answer(offer)
+        except BellframeError as failure:
+            self.why_refused, request.body = f"the offer cannot be used: {failure}", negotiation.refusal(offer)
+        if request.body:
+            request.headers.set("Content-Type", SDP)
+        return None if self.why_refused else negotiation.agreed
 
     def _receive_early(self, response: Response, reliable_tag: str | None) -> None:
         """Early media: the worker is told where to. A description that cannot be used changes nothing before the 2xx."""
@@ -191,7 +214,8 @@ class Invitation:
             if session.dialog and session.dialog.remote_tag == tag:
                 dialog.remote_cseq = session.dialog.remote_cseq
             session.dialog = dialog
-        self.acks[tag] = self._ack(dialog, session.invite, response)
+        is_wanted = is_first and session.state in (State.CALLING, State.PROCEEDING) and not session.wanted_end
+        self.acks[tag] = self._ack(dialog, session.invite, response, is_wanted)
         session.send_ack(self.acks[tag], dialog)
         if not is_first:
             session.bye(dialog, "another phone of the same number answered first", NORMAL_CLEARING, _ignore, now_ns)
@@ -203,11 +227,17 @@ class Invitation:
             self._settle(response, tag, now_ns)
         session.set_deadline()
 
-    def _ack(self, dialog: Dialog, invite: Request, response: Response) -> bytes:
+    def _ack(self, dialog: Dialog, invite: Request, response: Response, is_wanted: bool) -> bytes:
         ack = self.session.make_request("ACK", dialog, cseq=response.cseq[0])
         for name in CREDENTIALS:  # 13.2.2.4: those of the INVITE, because nobody can challenge an ACK
             for value in invite.headers.get_all(name):
                 ack.headers.add(name, value)
+        if self.session.is_offer_delayed and self.settled_tag != dialog.remote_tag and has_sdp(response):
+            if is_wanted:
+                self._answer_in(ack, response.body)
+            else:
+                ack.body = self.session.negotiation.refusal(response.body)
+                ack.headers.set("Content-Type", SDP)
         return ack.encode()
 
     def _settle(self, response: Response, tag: str, now_ns: int) -> None:
@@ -217,13 +247,18 @@ class Invitation:
         try:
             media = self._agreed(response, tag)
         except BellframeError as failure:
-            session.send_bye(f"the answer cannot be used: {failure}", TEMPORARY_FAILURE, now_ns)
+            what = "" if session.is_offer_delayed else "the answer cannot be used: "
+            session.send_bye(f"{what}{failure}", TEMPORARY_FAILURE, now_ns)
             return
         session.tell("answered", "", response.status, media)
 
     def _agreed(self, response: Response, tag: str) -> MediaDescription:
         """RFC 3262 5: a reliable 1xx of the same phone has settled it; another phone's did not."""
         negotiation = self.session.negotiation
+        if self.session.is_offer_delayed:
+            if self.why_refused or negotiation.agreed is None:
+                raise NotAcceptable(self.why_refused or "our INVITE left the offer to the far end (delayed_offer), and it made none")
+            return negotiation.agreed
         if self.settled_tag == tag and negotiation.agreed:
             return negotiation.agreed
         if self.settled_tag is not None:
@@ -299,7 +334,7 @@ class Invitation:
             session.agent.request(make_cancel(late.request), late.destination, session, _ignore, now_ns)
             return
         dialog = Dialog.from_response(late.request, response)
-        session.send_ack(self._ack(dialog, late.request, response), dialog)
+        session.send_ack(self._ack(dialog, late.request, response, is_wanted=False), dialog)
         session.bye(dialog, "another gateway was asked meanwhile", NORMAL_CLEARING, _ignore, now_ns)
 
     def _give_up(self) -> None:
@@ -308,6 +343,10 @@ class Invitation:
             self.give_up_ns = None
             session.agent.abandon(self.sent)
             session.end(session.wanted_end[0] if session.wanted_end else "cancelled", 487)
+
+
+def has_sdp(message: Response) -> bool:
+    return bool(message.body) and is_sdp(message.headers.get("Content-Type"))
 
 
 def _ignore(_response: Response | None, _now_ns: int) -> None:

@@ -71,6 +71,13 @@ class Negotiation:
         self._agree(media)
         return self.local.encode()
 
+    def refusal(self, offer: bytes) -> bytes:
+        """The answer that takes none of its lines; nothing changes by it. Empty: it cannot even be read."""
+        try:
+            return offer_answer.refuse(parse_sdp(offer), self.address, self.session_id).encode()
+        except BellframeError:
+            return b""
+
     def offer(self) -> bytes:
         """Our offer: everything that we can do. It is open until `accept`."""
         if not self.port:

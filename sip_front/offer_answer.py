@@ -346,6 +346,11 @@ def _accept_keys(line: MediaLine, ours: MediaLine, srtp: str) -> SrtpKeys | None
     return None
 
 
+def refuse(offer: SessionDescription, address: str, session_id: int) -> SessionDescription:
+    """An answer that takes none of its lines."""
+    return _describe(address, session_id, 1, tuple(_refused(line) for line in offer.media))
+
+
 def _refused(line: MediaLine) -> MediaLine:
     """RFC 3264 6: each line of the offer has its line in the answer; port 0 refuses it."""
     return MediaLine(line.kind, 0, line.protocol, line.formats)

@@ -49,6 +49,8 @@ class Session:
         self.moves_on: tuple[int, ...] = PEER_FAILURES
         """Statuses of a peer after which the next one is tried."""
         self.is_secure = False
+        self.is_offer_delayed = False
+        """Our INVITE leaves the offer to the far end."""
         """Of sips: URIs: TLS all the way."""
         self.local_tag = ""
         self.sip_call_id = ""

@@ -120,6 +120,7 @@ class Trunks:
         session.patience_ns = round(plan.trunk.config.answer_seconds * SECOND)
         session.negotiation.formats = plan.trunk.config.formats or session.negotiation.formats
         session.negotiation.srtp = plan.trunk.config.srtp or session.negotiation.srtp
+        session.is_offer_delayed = plan.trunk.config.delayed_offer
         headers.set("From", f"{plan.caller.from_value};tag={session.local_tag}")
         if plan.trunk.proxy:
             headers.add("Route", f"<{plan.trunk.proxy.gateway.uri()};lr>")
