@@ -206,6 +206,17 @@ def save(call: Call) -> Saved | None:
     )  # fmt: skip
 
 
+def facts_of(saved: Saved) -> CallFacts:
+    """For the record of a call that cannot be gone on with."""
+    began = saved.started_at - saved.started_ns / 1e9
+    return CallFacts(
+        saved.call_id, "closing", saved.direction, saved.caller, saved.callee, saved.agent, saved.started_at, 0.0,
+        saved.media.agreed.format, saved.worker, saved.opened.row, saved.bridge, remote=str(saved.peer), trunk=saved.trunk,
+        tenant=saved.tenant, outcome="answered", status=200, rang_at=began + saved.rang_ns / 1e9 if saved.rang_ns else 0.0,
+        answered_at=began + saved.answered_ns / 1e9, recording=saved.recording,
+    )  # fmt: skip
+
+
 def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
     """Raises BadMessage, or another BellframeError, for what another release wrote otherwise."""
     session = Session(agent, saved.call_id, KEPT[State[saved.state]], saved.local_host, saved.peer)

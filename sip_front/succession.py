@@ -5,6 +5,7 @@ bridges have reported to a front that has just begun, such an INVITE waits.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import msgspec
 
 from control_plane import table
 from control_plane.errors import BellframeError
+from control_plane.logs import clean
 from control_plane.messages import CallFacts, CloseMedia
 from sip_front import journal
 from sip_front.call import CLOSE_LIMIT_NS, Call, State
@@ -56,7 +58,10 @@ class Succession:
                 entries.append(Ended(self.front.ended[call_id]))
             elif call and call.state is State.CLOSING:
                 entries.append(Ended(call.facts(call.ended_ns)))
-            elif call_id in self.written:
+            elif call and call_id not in self.written:
+                self.written.add(call_id)
+                entries.append(Ended(testament(call)))
+            elif call is None and call_id in self.written:
                 self.written.discard(call_id)
                 entries.append(Over(call_id))
         registrar = self.front.phones.registrar
@@ -68,12 +73,13 @@ class Succession:
         self.front.user_agent.touched.clear()
         self.front.phones.registrar.changed.clear()
         calls = self.front.calls.values()
-        saved = [entry for call in calls if (entry := journal.save(call))]
-        self.written = {entry.call_id for entry in saved}
+        saved = {call.call_id: entry for call in calls if (entry := journal.save(call))}
+        self.written = {call.call_id for call in calls}
         ended = [Ended(facts) for facts in (*self.front.ended.values(), *self.closing.values())]
         ended += [Ended(call.facts(call.ended_ns)) for call in calls if call.state is State.CLOSING]
+        ended += [Ended(testament(call)) for call in calls if call.state is not State.CLOSING and call.call_id not in saved]
         phones = self.front.phones.registrar.bindings
-        return [journal.Begin(self.front.front_id, boot_id), *ended, *saved, *(SavedPhones(*pair) for pair in phones.items())]
+        return [journal.Begin(self.front.front_id, boot_id), *ended, *saved.values(), *(SavedPhones(*pair) for pair in phones.items())]
 
     # ---- taking over ---------------------------------------------------------------------------------------------
 
@@ -97,6 +103,9 @@ class Succession:
                 self._take_over(saved, now_ns)
             except BellframeError as failure:
                 log.error("a call of the front before is lost: %s", failure, extra={"call_id": saved.call_id})
+                front.calls.pop(saved.call_id, None)
+                why = clean(f"the front died, and the next one could not go on with it: {failure}", 300)
+                self.closing[saved.call_id] = msgspec.structs.replace(journal.facts_of(saved), cause=why)
         log.warning("took %s over from the front before", table.count(len(front.calls), "call"))
 
     def _take_over(self, saved: Saved, now_ns: int) -> None:
@@ -128,7 +137,9 @@ class Succession:
         """The worker has said what the call's media counted; nothing, if it has forgotten or does not answer."""
         facts = self.closing.pop(call_id, None)
         if facts:
-            ended = msgspec.structs.replace(facts, state="ended", counters=dict(counters))
+            at = facts.ended_at or time.time()
+            duration_s = facts.duration_s if facts.ended_at else max(0.0, at - facts.started_at)
+            ended = msgspec.structs.replace(facts, state="ended", counters=dict(counters), ended_at=at, duration_s=duration_s)
             self.front.operators.show_call(ended)
             self.front.remember(ended)
 
@@ -163,3 +174,9 @@ class Succession:
         """Those that still wait. Each may have to wait once more."""
         early, self.early = self.early, []
         return [session for session in early if session.state is SessionState.INCOMING]
+
+
+def testament(call: Call) -> CallFacts:
+    """What the record of a call that is being set up says, should this front die now: nobody could go on with it."""
+    facts = call.facts(call.started_ns)
+    return msgspec.structs.replace(facts, state="closing", outcome="failed", cause="the front died while this call was set up")

@@ -3,6 +3,7 @@
 import pytest
 
 from control_plane.messages import (
+    CallFacts,
     CloseMedia,
     EndedCalls,
     GetEnded,
@@ -15,8 +16,9 @@ from control_plane.messages import (
     StartAgent,
     UpdateMedia,
 )
+from sip_front import journal
 from sip_front.call import State
-from sip_front.message import Response
+from sip_front.message import BadMessage, Response
 from tests.sip_front.simulation import SECOND, Machine, Network, Phone
 
 
@@ -261,3 +263,52 @@ def test_the_short_journal_says_the_same(machine: Machine, phone: Phone, network
     long = journal.last_of_each(journal.read(machine.journal), BOOT)
     short = b"".join(map(journal.write, machine.front.succession.all_entries(BOOT)))
     assert journal.last_of_each(journal.read(short), BOOT) == long and len(short) < len(machine.journal)
+
+
+def ended_calls(machine: Machine) -> list[CallFacts]:
+    """As whoever writes the records is told, from the beginning."""
+    machine.tell(b"recorder", GetEnded())
+    return list(machine.told(EndedCalls, b"recorder")[-1].calls)
+
+
+def test_a_call_that_was_being_set_up_leaves_a_record_that_says_so(network: Network) -> None:
+    machine = Machine(network)
+    machine.deaf = {b"worker-0", b"worker-1"}
+    machine.tell(b"operator", Originate("asked", "sip:200@192.0.2.77", "echo"))  # has no port yet
+    Phone(network).invite(run_s=0.1)
+    (came,) = set(machine.front.calls) - {"asked"}
+    replace_front(machine)
+    network.run(11)
+    assert {facts.call_id: (facts.outcome, facts.state) for facts in ended_calls(machine)} == {
+        "asked": ("failed", "ended"), came: ("failed", "ended"),
+    }  # fmt: skip
+    assert {facts.cause for facts in ended_calls(machine)} == {"the front died while this call was set up"}
+    assert all(facts.ended_at >= facts.started_at for facts in ended_calls(machine))
+
+
+def test_one_that_was_set_up_after_all_leaves_the_record_of_its_end_only(network: Network) -> None:
+    machine = Machine(network)
+    Phone(network).call()
+    (call_id,) = machine.front.calls
+    replace_front(machine)
+    machine.tell(b"operator", HangUp(call_id))
+    network.run(1)
+    replace_front(machine)
+    network.run(11)
+    assert [(facts.call_id, facts.outcome) for facts in ended_calls(machine)] == [(call_id, "answered")]
+
+
+def test_a_call_that_cannot_be_gone_on_with_leaves_its_record_too(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(network)
+    Phone(network).call()
+    (call_id,) = machine.front.calls
+
+    def refuse(*_: object) -> None:
+        raise BadMessage("of another release")
+
+    monkeypatch.setattr(journal, "restore_session", refuse)
+    replace_front(machine)
+    network.run(11)
+    (facts,) = ended_calls(machine)
+    assert (facts.call_id, facts.outcome, facts.status, facts.state) == (call_id, "answered", 200, "ended")
+    assert facts.cause.endswith("the next one could not go on with it: of another release") and facts.ended_at >= facts.answered_at > 0
