@@ -13,7 +13,8 @@ PACKAGES := sip_front media_workers ai_bridge shm control_plane
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # program:Debian package, for the tests with programs that nobody here wrote
-PEERS := sipp:sip-tester kamailio:kamailio baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 systemd-analyze:systemd chromium:chromium pg_ctlcluster:postgresql
+PEERS := sipp:sip-tester kamailio:kamailio rtpengine:rtpengine-daemon baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 \
+  systemd-analyze:systemd chromium:chromium pg_ctlcluster:postgresql
 
 ifeq ($(CI),true)
 export BELLFRAME_REQUIRE_PEERS := 1
@@ -73,7 +74,7 @@ peers:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing $${missing[*]}"; \
 	  $(NO_SERVICES); apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$${missing[@]}" >/dev/null; \
-	  systemctl disable --quiet kamailio 2>/dev/null || true; \
+	  systemctl disable --quiet kamailio rtpengine-daemon 2>/dev/null || true; \
 	elif [ "$(CI)" = true ]; then \
 	  echo "CI=true and not root: $${missing[*]} must be there: apt-get install $${missing[*]}" >&2; exit 1; \
 	else \

@@ -11,6 +11,7 @@ PEERS = {
     # program       Debian package
     "sipp": "sip-tester",
     "kamailio": "kamailio",
+    "rtpengine": "rtpengine-daemon",
     "baresip": "baresip-core",
     "tshark": "tshark",
     "ip": "iproute2",
