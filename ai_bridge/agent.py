@@ -50,6 +50,9 @@ class Agent:
     def on_start(self, call: Call) -> Answer:
         """The agent has the call. `call.resumed`: another process had it before."""
 
+    def on_answered(self) -> Answer:
+        """The far end has answered a call of ours that the agent hears since its early media (`call.is_early` until now)."""
+
     def on_audio(self, frame: Frame) -> Answer:
         """20 ms of the caller."""
 

@@ -31,6 +31,7 @@ from control_plane.messages import (
     AgentFailed,
     AgentStarted,
     Alive,
+    CallAnswered,
     HoldEnded,
     InstructCall,
     Message,
@@ -212,6 +213,8 @@ class Bridge:
                 self._start_agent(message)
             elif isinstance(message, HoldEnded | TransferEnded) and message.call_id in self.calls:
                 self.calls[message.call_id].settle(message)
+            elif isinstance(message, CallAnswered) and message.call_id in self.calls:
+                self.calls[message.call_id].note_answered()
             elif isinstance(message, StopAgent) and message.call_id in self.calls:
                 self._take()  # what the caller said before the end is heard
                 self._end(self.calls[message.call_id], message.cause)
@@ -223,6 +226,8 @@ class Bridge:
     def _start_agent(self, start: StartAgent) -> None:
         known = self.calls.get(start.call_id)
         if known is not None and (known.row, known.generation) == (start.row, start.generation):
+            if not start.is_early:
+                known.note_answered()  # since the order that this one repeats
             self.send(AgentStarted(call_id=start.call_id))
             return
         if known is not None:

@@ -78,7 +78,8 @@ class Call:
         self.speech_started_at = self.speech_stopped_at = 0
         """Where the caller last began to speak, and had last spoken: `frame.position`. Exact, however late it was found out."""
         self.is_early = start.is_early
-        """It is not answered: the caller hears the agent as early media, and pays nothing until `answer`."""
+        """It is not answered. Inbound, the caller hears the agent as early media, and pays nothing until `answer`. Outbound, the agent
+        hears what rings or is announced, until `on_answered`."""
         self.is_held = False
         """The far end has put us on hold."""
         self.is_holding = False
@@ -222,9 +223,15 @@ class Call:
 
     def answer(self) -> None:
         """Answer a call that came with `answer = "early"` of its route. On one that is answered it does nothing."""
-        if self.is_early and not self.has_ended:
+        if self.is_early and not self.has_ended and self.direction == "inbound":
             self.is_early = False
             self._send(AnswerCall(self.call_id))
+
+    def note_answered(self) -> None:
+        """The far end answered a call of ours that the agent has been hearing."""
+        if self.is_early and self.direction == "outbound":
+            self.is_early = False
+            self.post("on_answered")
 
     def record(self, state: Recording = "on") -> None:
         """Record the call, "pause" while something is said that nobody may keep, go on with "on", or end with "off".

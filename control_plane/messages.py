@@ -206,7 +206,13 @@ class StartAgent(Message):
     format: str = ""
     """The line's codec, a name of control_plane/formats.py; empty: not agreed yet."""
     is_early: bool = False
-    """The call is not answered: what is said is early media, until AnswerCall."""
+    """The call is not answered: what is said is early media, until AnswerCall; of a call that we make, until CallAnswered."""
+
+
+class CallAnswered(Message):
+    """Event: the far end has answered a call whose agent hears it since before."""
+
+    call_id: str
 
 
 class StopAgent(Message):
@@ -381,6 +387,8 @@ class Originate(Message):
     """X- headers that the INVITE carries."""
     tenant: str = ""
     """For whom: then only this tenant's trunks and users are called, and those that are nobody's. Empty: an operator asks."""
+    hears_early: bool = False
+    """The agent starts with the far end's early media (ringing tones, announcements), not with its answer."""
 
 
 class AskRoute(Message):
@@ -642,6 +650,7 @@ Anything = (
     | MediaSilent
     | StartAgent
     | StopAgent
+    | CallAnswered
     | AgentStarted
     | AgentFailed
     | Noted

@@ -17,6 +17,7 @@ import msgspec
 from control_plane.errors import BellframeError
 from control_plane.logs import clean
 from control_plane.messages import (
+    CallAnswered,
     CallFacts,
     CloseMedia,
     Direction,
@@ -46,14 +47,14 @@ AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a 
 
 
 class State(enum.Enum):
-    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY = range(10)
+    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING = range(11)
 
 
 class Cause(enum.Enum):
     MEDIA_OPENED, MEDIA_REFUSED, MEDIA_CLOSED, AGENT_STARTED, AGENT_LOST = range(5)
     FAR_END_ANSWERED, CONFIRMED, MEDIA_CHANGED, FAR_END_ENDED = range(5, 9)
     HANG_UP, FAILED, STEP_TIMEOUT, EARLY_MEDIA = range(9, 13)
-    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, ANSWER = range(13, 16)
+    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, ANSWER, EARLY_MEDIA_TO_HEAR = range(13, 17)
 
 
 class Desk(Protocol):
@@ -90,6 +91,8 @@ class Call:
         self.has_agent = False
         self.has_lost_far_end = False
         """It hung up after it had sent us elsewhere, where it rings (moves.py)."""
+        self.early_media = Cause.EARLY_MEDIA
+        """What a far end's early media means, of a call that we make; or EARLY_MEDIA_TO_HEAR."""
         self.opening = Cause.MEDIA_OPENED
         """Or one of the two that answer at once, or let the agent speak early (OPENINGS)."""
         self.ring_limit_ns = RING_LIMIT_NS
@@ -196,7 +199,7 @@ class Call:
             self.end_ns = None
         if state in (State.STARTING, State.EARLY):
             self.rang_ns = now_ns
-        elif state in (State.ANSWERED, State.JOINING):
+        elif state in (State.ANSWERED, State.JOINING) or (state is State.UP and not self.answered_ns):
             self.answered_ns = now_ns
 
     def note_ringing(self, now_ns: int) -> None:
@@ -282,7 +285,7 @@ def resume_agent(call: Call, now_ns: int) -> None:
     """Another process under the same index: it knows nothing of this call."""
     if call.state is CLOSING:
         return  # it died too often
-    if call.state is not EARLY:  # there nobody waits for longer than it may ring
+    if call.state not in (EARLY, LISTENING):  # there nobody waits for longer than it may ring
         call.step_deadline_ns = now_ns + AGENT_AWAY_LIMIT_NS
     _order_agent(call, now_ns, resumed=True)
 
@@ -305,7 +308,7 @@ def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
             resumed=resumed,
             trunk=call.trunk,
             format=call.media.format,
-            is_early=call.state is EARLY,
+            is_early=call.state in (EARLY, LISTENING),
         ),
         now_ns,
     )
@@ -315,8 +318,8 @@ def agent_is_there(call: Call, _now_ns: int) -> None:
     call.bridge_command, call.has_agent = None, True
     if call.state in (State.UP, State.ANSWERED):
         call.step_deadline_ns = None
-    elif call.state is EARLY:
-        call.step_deadline_ns = call.rang_ns + call.ring_limit_ns
+    elif call.state in (EARLY, LISTENING):
+        call.step_deadline_ns = (call.rang_ns or call.started_ns) + call.ring_limit_ns
 
 
 def answer_at_once(call: Call, now_ns: int) -> None:
@@ -348,6 +351,23 @@ def open_early_media(call: Call, now_ns: int) -> None:
     """Before the answer: the way is opened by what we send. What rings is not kept for the agent, which speaks to people."""
     direction: Direction = "sendonly" if call.media.direction in ("sendrecv", "sendonly") else "inactive"
     call.order_worker(UpdateMedia(call.call_id, msgspec.structs.replace(call.media, direction=direction)), now_ns)
+
+
+def tell_answered(call: Call, now_ns: int) -> None:
+    """To the agent, which hears the call since before. One that is still being started is told so by its start."""
+    if call.has_agent:
+        call.step_deadline_ns = None
+        call.desk.tell_bridge(call.bridge, CallAnswered(call.call_id))
+    else:
+        call.step_deadline_ns = now_ns + BRIDGE_LIMIT_NS
+        _order_agent(call, now_ns, resumed=False)
+
+
+def listening_timed_out(call: Call, now_ns: int) -> None:
+    if call.has_agent:
+        ring_timed_out(call, now_ns)
+    else:
+        bridge_timed_out(call, now_ns)
 
 
 def forgo_early_media(call: Call, _now_ns: int) -> None:
@@ -439,7 +459,7 @@ def lost_media(call: Call, now_ns: int) -> None:
     call.fail(f"worker {call.worker} {call.refusal}", now_ns)
 
 
-OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY = State
+OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING = State
 OPENINGS = {"ready": Cause.MEDIA_OPENED, "at once": Cause.MEDIA_OPENED_TO_ANSWER, "early": Cause.MEDIA_OPENED_EARLY}
 """What a worker's port means, by `answer` of the route."""
 LIMITS_NS = {
@@ -447,6 +467,7 @@ LIMITS_NS = {
     PREPARING: WORKER_LIMIT_NS,
     STARTING: BRIDGE_LIMIT_NS,
     EARLY: BRIDGE_LIMIT_NS,
+    LISTENING: BRIDGE_LIMIT_NS,
     JOINING: BRIDGE_LIMIT_NS,
     CLOSING: CLOSE_LIMIT_NS,
 }
@@ -482,6 +503,13 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (CALLING, Cause.MEDIA_REFUSED): (CALLING, (forgo_early_media,)),
     (CALLING, Cause.FAR_END_ANSWERED): (JOINING, (note_answer, update_media, start_agent)),
     (CALLING, Cause.STEP_TIMEOUT): (CALLING, (ring_timed_out,)),
+    (CALLING, Cause.EARLY_MEDIA_TO_HEAR): (LISTENING, (update_media, start_agent_meanwhile)),
+    (LISTENING, Cause.EARLY_MEDIA_TO_HEAR): (LISTENING, (update_media,)),
+    (LISTENING, Cause.MEDIA_REFUSED): (LISTENING, (forgo_early_media,)),
+    (LISTENING, Cause.AGENT_STARTED): (LISTENING, (agent_is_there,)),
+    (LISTENING, Cause.AGENT_LOST): (LISTENING, (count_death, resume_agent)),
+    (LISTENING, Cause.STEP_TIMEOUT): (LISTENING, (listening_timed_out,)),
+    (LISTENING, Cause.FAR_END_ANSWERED): (UP, (note_answer, update_media, tell_answered)),
     (JOINING, Cause.AGENT_STARTED): (UP, (agent_is_there,)),
     (JOINING, Cause.AGENT_LOST): (JOINING, (count_death, start_agent)),
     (JOINING, Cause.STEP_TIMEOUT): (JOINING, (bridge_timed_out,)),
@@ -496,7 +524,7 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (CLOSING, Cause.MEDIA_CLOSED): (ENDED, (settle,)),
     (CLOSING, Cause.STEP_TIMEOUT): (ENDED, (give_up_closing, settle)),
 }
-for _state in (OPENING, STARTING, EARLY, ANSWERED, PREPARING, CALLING, JOINING, UP):
+for _state in (OPENING, STARTING, EARLY, ANSWERED, PREPARING, CALLING, LISTENING, JOINING, UP):
     TRANSITIONS[_state, Cause.FAR_END_ENDED] = (CLOSING, (stop_agent, close_media))
     TRANSITIONS[_state, Cause.HANG_UP] = (CLOSING, (end_session, stop_agent, close_media))
     TRANSITIONS[_state, Cause.FAILED] = (CLOSING, (end_session, stop_agent, close_media))

@@ -61,7 +61,7 @@ log = logging.getLogger("front")
 TICK_NS = 1_000_000_000
 FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed | MediaSilent | AgentStarted | AgentFailed
 """Of a call, from its worker or its bridge."""
-CAUSES = {"answered": Cause.FAR_END_ANSWERED, "early": Cause.EARLY_MEDIA}
+CAUSES = {"answered": Cause.FAR_END_ANSWERED}
 BRIDGE_AWAY_LIMIT_NS = 30_000_000_000
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
 
@@ -318,7 +318,7 @@ class Front:
             call.step(Cause.CONFIRMED, now_ns)
         if event.media:
             call.media = event.media
-            call.step(CAUSES.get(event.kind, Cause.MEDIA_CHANGED), now_ns)
+            call.step(call.early_media if event.kind == "early" else CAUSES.get(event.kind, Cause.MEDIA_CHANGED), now_ns)
         self.user_agent.deadlines.schedule(call)
 
     def staff(self, call: Call, route: Route, now_ns: int) -> str:
@@ -354,6 +354,7 @@ class Front:
         call = Call(self, session, "outbound", now_ns, time.time())
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
         call.trunk, call.tenant = trunk, tenant
+        call.early_media = Cause.EARLY_MEDIA_TO_HEAR if order.hears_early else Cause.EARLY_MEDIA
         why_not = self.why_tenant_full(tenant, now_ns) or self.staff(call, Route(agent=order.agent, arguments=order.arguments), now_ns)
         if not why_not:
             self.calls_total += 1

@@ -47,6 +47,7 @@ class NewCall(Order, frozen=True):
     trunk: Annotated[Text, Meta(description="Which trunk of the configuration. Empty: as routing says.")] = ""
     arguments: Annotated[dict[str, str], Meta(description="What the agent finds in call.arguments.")] = {}
     headers: Annotated[dict[HeaderName, Text], Meta(description="X- headers that the INVITE carries.", max_length=32)] = {}
+    hears_early: Annotated[bool, Meta(description="The agent starts with the far end's early media, not with its answer.")] = False
     webhook: Annotated[str, Meta(description="Where this call's changes are posted, instead of http.webhook.", max_length=2048)] = ""
 
 

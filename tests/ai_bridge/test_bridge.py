@@ -12,6 +12,7 @@ from control_plane.messages import (
     AgentStarted,
     Alive,
     AnswerCall,
+    CallAnswered,
     HangUp,
     HoldCall,
     HoldEnded,
@@ -35,6 +36,9 @@ class Diary(Agent):
         self.events: list[object] = ["start"]
         self.frames: list[Frame] = []
         Diary.of[call.call_id] = self
+
+    def on_answered(self) -> None:
+        self.events.append("answered")
 
     async def on_audio(self, frame: Frame) -> None:
         self.events.append("audio")
@@ -559,6 +563,24 @@ def test_what_a_call_tells_the_front(tmp_path):
             assert (noted.kind, noted.text, noted.values) == ("heard", "yes", {"confidence": 0.5})
             assert scene.of(HangUp) == [HangUp(call_id="a", cause="the agent hung up")]
             await scene.until(lambda: scene.of(Alive)[-1].calls == 1)
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_hears_what_rings_is_told_of_the_answer_once(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            agent = f"{module_with(Diary=Diary)}:Diary"
+            await scene.call(agent, "out", is_early=True, direction="outbound")
+            call = Diary.of["out"].call
+            call.answer()  # that is the far end's to do
+            assert call.is_early
+            for _ in range(2):
+                scene.switchboard.send(b"bridge-0", CallAnswered("out"))
+            await scene.until(lambda: not call.is_early)
+            call.hang_up()
+            await scene.until(lambda: scene.of(HangUp))
+            assert Diary.of["out"].events.count("answered") == 1 and not scene.of(AnswerCall)
 
     asyncio.run(scenario())
 
