@@ -82,7 +82,7 @@ peers:
 
 lock:
 	uv pip compile pyproject.toml --extra agent --extra opus --extra build $(LOCK_FLAGS) -o requirements.lock
-	uv pip compile pyproject.toml --extra agent --extra opus --extra build --extra vad --extra postgres --extra test -c requirements.lock $(LOCK_FLAGS) -o requirements-test.lock
+	uv pip compile pyproject.toml --extra agent --extra opus --extra build --extra otel --extra vad --extra postgres --extra test -c requirements.lock $(LOCK_FLAGS) -o requirements-test.lock
 LOCK_FLAGS := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 clean:

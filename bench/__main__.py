@@ -29,6 +29,7 @@ QUESTIONS = {
     "turns": "what an interrupted agent is told against the recording of the wire",
     "takeover": "the gap when a worker is killed",
     "kills": "what is lost when each of our processes is killed again and again",
+    "upgrade": "what is cut or refused while every process is replaced",
     "call_setups": "complete calls a second, and how long a caller waits for the answer",
     "front_takeover": "how soon a killed front's successor answers, and what is lost",
     "flood": "twenty thousand messages a second of strangers, beside calls and a trusted trunk",

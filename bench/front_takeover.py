@@ -23,8 +23,8 @@ from bench.callers import Callers
 from bench.load_generator import Generator
 from bench.server import OTHER_CORE, Server, running
 
-CALLS, KILLS, BETWEEN_S = 200, 5, 13.0
-"""Whoever dies more often than every ten seconds has to wait longer each time (lifecycle.py)."""
+CALLS, KILLS, BETWEEN_S = 200, 5, 5.0
+"""Whoever dies more often than every two seconds has to wait longer each time (lifecycle.py)."""
 BEFORE_KILL_S, PROBE_S, LIMIT_S = 1.0, 0.01, 8.0
 SETUPS_PER_SECOND, SETUPS_S = 20.0, 2.0
 

@@ -93,7 +93,7 @@ def set_up(server: Server, seconds: float) -> dict[str, Any]:
     names = [f"setup-{call}-{load.port}" for call in range(load.calls)]
     failures = collections.Counter(state for state in load.state if state != "over")
     ended = [name for name, state in zip(names, load.state, strict=True) if state == "over"]
-    return {"ended": ended, "failures": failures, "setups": load.calls}
+    return {"ended": ended, "failures": failures, "setups": load.calls, "setups_ms": load.setups_ms}
 
 
 def kill(server: Server, generator: Generator, kind: str, times: int) -> dict[str, Any]:

@@ -121,6 +121,13 @@ def _kills(axes: Any, found: Any) -> None:
     axes.legend(frameon=False)
 
 
+def _upgrade(axes: Any, found: Any) -> None:
+    values = {f"gap p{p}" if str(p) != "100" else "longest gap": value for p, value in found["gap_ms"].items()}
+    values |= {f"set-up p{p}" if str(p) != "100" else "longest set-up": value for p, value in found["setup_ms"].items()}
+    title = f"{found['upgrades']} upgrades under {found['calls']} calls: {found['cut']} cut, {len(found['failures'])} of {found['setups']}"
+    _bars(axes, values, "ms", f"{title} set-ups failed")
+
+
 def _front_takeover(axes: Any, found: Any) -> None:
     values = {f"answered, {key}": value for key, value in found["answered_ms"].items()}
     values |= {f"set-up, {key}": value for key, value in found["setup_ms"].items()} | {"longest RTP gap": found["gap_ms"][100]}
@@ -238,6 +245,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "turns": _turns,
     "takeover": _takeover,
     "kills": _kills,
+    "upgrade": _upgrade,
     "front_takeover": _front_takeover,
     "flood": _flood,
     "idle_connections": _idle_connections,

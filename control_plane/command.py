@@ -35,6 +35,8 @@ COMMANDS = {
     "soak": ("bench.soak.command", "prove that nothing leaks, ends or crosses, with a server of its own"),
     "capacity": ("bench.capacity", "measure how many calls of which kind this machine takes"),
     "install": ("control_plane.commands.install", "run under systemd: units, user, folders, a first configuration"),
+    "certify": ("control_plane.commands.certify", "try what carriers ask before they accept traffic, and write the report to send"),
+    "upgrade": ("control_plane.commands.upgrade", "replace every process by one of what is installed now; calls go on"),
     "route": ("control_plane.commands.route", "what would become of a call: who lets it in, which route takes it, and why"),
     "check": ("control_plane.commands.check", "is a configuration file right, and what it says in plain words"),
 }

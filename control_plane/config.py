@@ -15,7 +15,7 @@ from control_plane import credentials, opus_library
 from control_plane.door_config import check_door
 from control_plane.errors import ConfigurationError
 from control_plane.formats import check_names
-from control_plane.http_config import Http, Records, check_http, check_records
+from control_plane.http_config import Http, Records, Traces, check_http, check_records, check_traces
 from control_plane.listen_config import check_listen
 from control_plane.listen_config import parse_address as parse_address
 from control_plane.route_config import Route as Route
@@ -180,6 +180,7 @@ class Config(Section):
     bridge: Bridge = Bridge()
     http: Http = Http()
     records: Records = Records()
+    traces: Traces = Traces()
     recording: RecordingSection = RecordingSection()
     routes: tuple[Route, ...] = ()
     keys: dict[str, Secret] = {}
@@ -206,7 +207,8 @@ class Config(Section):
     @property
     def needs_http(self) -> bool:
         """There is work for the process of the HTTP API, which also writes records and asks webhooks."""
-        return bool(self.http.listen or self.records.are_kept or any(route.webhook for route in self.routes))
+        has_own_work = self.http.listen or self.records.are_kept or self.traces.endpoint
+        return bool(has_own_work or any(route.webhook for route in self.routes))
 
     def rtp_port_pairs(self) -> range:
         """The even ports that calls get."""
@@ -312,6 +314,7 @@ def check(config: Config) -> Config:
         raise ConfigurationError("routes.webhook: name http.webhook_secret too, or the receiver cannot know that it was us")
     check_recording(config)
     check_door(config.bridge, [route.agent for route in config.routes])
+    check_traces(config.traces)
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_records(config.records)
     check_names(config.media.formats, "media.formats")

@@ -66,6 +66,19 @@ def check_url(url: str) -> None:
         raise ConfigurationError("records.url: it does not begin with postgresql://, as in postgresql://bellframe:PASSWORD@192.0.2.5/bellframe")
 
 
+class Traces(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    endpoint: str = ""
+    """Where each call's trace is sent when it has ended, by OTLP over HTTP, such as "http://127.0.0.1:4318/v1/traces". Empty: nowhere."""
+    service: str = "bellframe"
+    """service.name of the spans."""
+
+
+def check_traces(traces: Traces) -> None:
+    """Raises ConfigurationError."""
+    if traces.endpoint and not traces.endpoint.startswith(("https://", "http://")):
+        raise ConfigurationError('traces.endpoint: it is not a URL, such as "http://127.0.0.1:4318/v1/traces"')
+
+
 def check_http(http: Http, host: str) -> None:
     """`host`: of http.listen, empty where that is. Raises ConfigurationError."""
     if host:

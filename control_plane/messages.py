@@ -389,6 +389,8 @@ class Originate(Message):
     """For whom: then only this tenant's trunks and users are called, and those that are nobody's. Empty: an operator asks."""
     hears_early: bool = False
     """The agent starts with the far end's early media (ringing tones, announcements), not with its answer."""
+    formats: tuple[str, ...] = ()
+    """What is offered, the first preferred; empty: as the trunk or media.formats has it."""
 
 
 class AskRoute(Message):
@@ -413,8 +415,8 @@ class Watch(Message):
     """Command: send me SipTraced, Noted and CallChanged as they happen. `call_id` empty: of all calls. Said again, the last one counts."""
 
     call_id: str = ""
-    what: Literal["all", "calls"] = "all"
-    """calls: CallChanged only, which costs the front next to nothing."""
+    what: Literal["all", "calls", "notes"] = "all"
+    """calls: CallChanged only, which costs the front next to nothing. notes: Noted, too."""
 
 
 # ---- the front's answers and what a watcher sees ---------------------------------------------------------
@@ -456,6 +458,8 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     recording: Recording = "off"
     tenant: str = ""
     """Whose call it is; empty: nobody's in particular."""
+    traceparent: str = ""
+    """Of the trace that the far end began, where its trunk may name one (traceparent_header)."""
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):

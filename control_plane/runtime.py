@@ -47,7 +47,24 @@ def lock(directory: pathlib.Path) -> int:
     except BlockingIOError as failure:
         os.close(fd)
         raise ConfigurationError(f"a server runs in {directory} already: stop it, or choose another with --runtime-dir") from failure
+    os.truncate(fd, 0)
+    os.write(fd, b"%d" % os.getpid())
     return fd
+
+
+def holder(directory: pathlib.Path) -> int:
+    """The process that runs a server in this directory, if `bellframe up` does; 0: nobody, or systemd."""
+    try:
+        fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return 0
+    except BlockingIOError:
+        return int(os.read(fd, 20) or 0)
+    finally:
+        os.close(fd)
 
 
 def write_private(path: pathlib.Path, content: bytes) -> None:

@@ -26,6 +26,10 @@ from control_plane.spawn import adopt_orphans, spawn
 MAX_NOTIFICATION_BYTES = 4096
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 PASSED_ON = ("READY", "WATCHDOG", "FDSTORE", "FDSTOREREMOVE", "FDNAME", "STATUS")
+NOT_PASSED_ON = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "PYTHONDONTWRITEBYTECODE")
+"""The last, as images of containers set it, would have a process that is started again under calls compile its own sources first: 0.1 s."""
+RENEW = signal.SIGUSR1
+"""Replace every process by another one, of the code that is installed by now."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = logging.getLogger(__name__)
@@ -43,6 +47,10 @@ class Program(msgspec.Struct, frozen=True):
     stop_limit_s: float = 5.0
     watchdog_s: float = 0.0
     """0: it is not watched."""
+    restart_signal: int = signal.SIGTERM
+    """What makes it end so that its successor goes on with what it has: as RestartKillSignal= of its unit."""
+    renewed_in: int = 0
+    """RENEW replaces one after the other, in this order."""
 
 
 class Child:
@@ -57,6 +65,40 @@ class Child:
         """The last STATUS= that it sent."""
 
 
+class Renewal:
+    """One process after the other makes room for another. The next one's turn comes when the successor of the last is ready."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Child] = []
+        self.current: Child | None = None
+        self.before = 0
+        self.deadline_ns: int | None = None
+
+    def begin(self, children: list[Child]) -> None:
+        """Once more from the start, if it was under way."""
+        self.waiting = sorted(children, key=lambda child: child.program.renewed_in)
+        log.info("every process is replaced by another, one after the other; calls go on")
+
+    def advance(self, now_ns: int) -> None:
+        current = self.current
+        if current is not None:
+            if current.pid == self.before and self.deadline_ns is not None and now_ns >= self.deadline_ns:
+                log.warning("%s has not made room within %.0f s and is killed", current.program.name, current.program.stop_limit_s)
+                _kill_session(current.pid)
+                self.deadline_ns = None
+            if current.pid in (0, self.before) or current.life.state is not State.READY:
+                return
+            self.current = self.deadline_ns = None
+            if not self.waiting:
+                log.info("every process has been replaced")
+        while self.waiting and self.current is None:
+            child = self.waiting.pop(0)
+            if child.pid and child.life.state is State.READY:
+                self.current, self.before = child, child.pid
+                self.deadline_ns = now_ns + round(child.program.stop_limit_s * SECOND_NS)
+                os.kill(child.pid, child.program.restart_signal)
+
+
 class Supervisor:
     """`run` returns when everything has ended. `on_ready` is called once, when all processes are ready for the first time."""
 
@@ -67,6 +109,7 @@ class Supervisor:
         self.on_ready = on_ready
         self.has_been_ready = False
         self.is_stopping = False
+        self.renewal = Renewal()
         self.exit_code = 0
 
     def run(self) -> int:
@@ -107,9 +150,12 @@ class Supervisor:
             self._stop_next(now_ns)
             return any(child.life.state is not State.ENDED for child in self.children)
         self._start_next(now_ns)
+        self.renewal.advance(now_ns)
         return True
 
     def handle_signal(self, number: int) -> None:
+        if number == RENEW and self.has_been_ready:
+            self.renewal.begin(self.children)
         if number not in STOP_SIGNALS:
             return
         if not self.is_stopping:
@@ -159,7 +205,7 @@ class Supervisor:
             _kill_session(child.pid)
 
     def _environment(self, program: Program) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")}
+        environment = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
         environment["NOTIFY_SOCKET"] = str(self.notify_path)
         if program.watchdog_s:
             environment["WATCHDOG_USEC"] = str(round(program.watchdog_s * 1e6))
@@ -227,7 +273,9 @@ class Supervisor:
         self._step(child, Cause.DIED, time.monotonic_ns())
         if was is State.STOPPING:
             return
-        if self.has_been_ready:
+        if self.has_been_ready and self.renewal.current is child:
+            log.info("%s %s to make room for its successor", child.program.name, how)
+        elif self.has_been_ready:
             log.error("%s %s; it is started again, calls go on", child.program.name, how)
         elif not self.is_stopping:
             self.exit_code = 1
@@ -242,7 +290,8 @@ class Supervisor:
             log.warning("%s did not end within %.0f s and is killed", child.program.name, child.program.stop_limit_s)
 
     def _wait_s(self, now_ns: int) -> float | None:
-        due = min((child.life.deadline_ns for child in self.children if child.life.deadline_ns is not None), default=None)
+        deadlines = [child.life.deadline_ns for child in self.children] + [self.renewal.deadline_ns]
+        due = min((deadline_ns for deadline_ns in deadlines if deadline_ns is not None), default=None)
         return None if due is None else max(0.0, (due - now_ns) / SECOND_NS)
 
     def _kill_all(self) -> None:
@@ -265,7 +314,7 @@ class Signals:
         self._writer.setblocking(False)
 
     def __enter__(self) -> "Signals":
-        self._before = {number: signal.signal(number, lambda *_: None) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+        self._before = {number: signal.signal(number, lambda *_: None) for number in (*STOP_SIGNALS, RENEW, signal.SIGCHLD)}
         self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         return self
 

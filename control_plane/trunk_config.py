@@ -97,6 +97,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """OPTIONS to each gateway; one that does not answer is tried last. 0: never."""
     answer_seconds: float = 4.0
     """A gateway that says nothing at all for this long is left for the next one."""
+    traceparent_header: str = ""
+    """The X- header in which it may name the trace that a call belongs to (W3C Trace Context). Empty: it may not."""
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("front")
 FORWARDED_HEADERS = ("P-Asserted-Identity", "Diversion", "History-Info", "User-To-User", "Referred-By", "Subject")
 MAX_FORWARDED_HEADERS, MAX_FORWARDED_CHARACTERS = 32, 512
+MAX_TRACEPARENT = 55
 RETRY = (("Retry-After", "5"),)
 Headers = tuple[tuple[str, str], ...]
 
@@ -89,6 +90,7 @@ class Arrivals:
             return
         call = Call(front, session, "inbound", now_ns, time.time())
         call.media, call.caller, call.callee = media, arrival.asked.caller, arrival.asked.number
+        call.traceparent = self._traceparent(session)
         call.headers, call.trunk, call.tenant = arrival.headers, session.trunk, arrival.asked.tenant or route.tenant
         call.opening, call.ring_limit_ns, call.max_ns = OPENINGS[route.answer], route.ring_seconds * SECOND, route.max_minutes * MINUTE_NS
         why_not = front.why_tenant_full(call.tenant, now_ns) or front.staff(call, route, now_ns)
@@ -96,6 +98,12 @@ class Arrivals:
             self._refuse(session, 503, why_not, now_ns, RETRY)
             return
         front.open(call, now_ns)
+
+    def _traceparent(self, session: Session) -> str:
+        """Of the trace that the far end began, if its trunk may say so."""
+        trunk = self.front.trunks.get(session.trunk)
+        header = trunk.config.traceparent_header if trunk else ""
+        return clean(session.invite.headers.get(header) or "", MAX_TRACEPARENT) if header else ""
 
     def _refuse(self, session: Session, status: int, why: str, now_ns: int, headers: Headers = ()) -> None:
         front, request = self.front, session.invite

@@ -41,7 +41,7 @@ RESEND_NS, SLOW_RESEND_NS = 250 * MS, 2 * SECOND
 MINUTE_NS = 60 * SECOND
 QUICK_NS = 5 * SECOND  # a process that is replaced is back by then; what stays away longer is asked more slowly
 PATIENCE_NS = 8 * SECOND  # beyond that limit, where there is no other worker: a keeper that is started again is there in two
-WORKER_LIMIT_NS, BRIDGE_LIMIT_NS, RING_LIMIT_NS, CLOSE_LIMIT_NS = 2 * SECOND, 5 * SECOND, 120 * SECOND, 10 * SECOND
+WORKER_LIMIT_NS, BRIDGE_LIMIT_NS, RING_LIMIT_NS, CLOSE_LIMIT_NS = 2 * SECOND, 8 * SECOND, 120 * SECOND, 10 * SECOND
 MAX_AGENT_DEATHS, AGENT_DEATHS_NS = 3, 60 * SECOND  # each of them interrupts the other calls' agents, too
 AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a caller does not wait much longer
 
@@ -79,8 +79,7 @@ class Call:
     def __init__(self, desk: Desk, session: Session, direction: Literal["inbound", "outbound"], now_ns: int, started_at: float) -> None:
         self.desk, self.session, self.direction, self.call_id = desk, session, direction, session.call_id
         self.state = State.OPENING if direction == "inbound" else State.PREPARING
-        self.caller = self.callee = self.agent = ""
-        self.trunk = self.tenant = ""
+        self.caller = self.callee = self.agent = self.trunk = self.tenant = self.traceparent = ""
         self.is_port_shared = False
         """As its trunk wants it."""
         self.arguments: dict[str, str] = {}
@@ -239,6 +238,7 @@ class Call:
             ended_at=self._at(self.ended_ns),
             counters=self.counters,
             recording=self.recording,
+            traceparent=self.traceparent,
             tenant=self.tenant,
         )
 

@@ -26,7 +26,15 @@ class Certificates:
     def _load(self) -> None:
         """Both or neither: what is half written changes nothing."""
         server, client = server_context(self.sip), client_context(self.sip)
-        self.server, self.client = server, client
+        self.server, self._client, self._is_complete = server, client, bool(self.sip.tls_server_ca)
+
+    @property
+    def client(self) -> ssl.SSLContext:
+        """Those that the system trusts are read when they are first needed: 20 ms that a front which is started anew does not have."""
+        if not self._is_complete:
+            self._client.load_default_certs()
+            self._is_complete = True
+        return self._client
 
     def look(self) -> None:
         """Once a second: files that changed, and have been left alone since the last look, are read."""
@@ -70,13 +78,11 @@ def server_context(sip: Sip) -> ssl.SSLContext | None:
 
 
 def client_context(sip: Sip) -> ssl.SSLContext:
-    """It checks the name. Raises ConfigurationError."""
+    """It checks the name. Without sip.tls_server_ca it trusts nobody yet. Raises ConfigurationError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if sip.tls_server_ca:
         _trust(context, sip.tls_server_ca, "sip.tls_server_ca")
-    else:
-        context.load_default_certs()
     if sip.tls_certificate:
         _show_certificate(context, sip)  # for those who ask: Teams and others want mutual TLS
     return context

@@ -12,6 +12,7 @@ import msgspec
 
 from control_plane import table
 from control_plane.config import Config, Route
+from control_plane.formats import FORMATS
 from control_plane.logs import clean
 from control_plane.messages import (
     AgentFailed,
@@ -63,6 +64,7 @@ FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed 
 """Of a call, from its worker or its bridge."""
 CAUSES = {"answered": Cause.FAR_END_ANSWERED}
 BRIDGE_AWAY_LIMIT_NS = 30_000_000_000
+FRESH = (State.OPENING, State.STARTING, State.PREPARING, State.CALLING)
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
 
 
@@ -184,6 +186,11 @@ class Front:
     @property
     def live_calls(self) -> int:
         return sum(call.state not in (State.CLOSING, State.ENDED) for call in self.calls.values())
+
+    @property
+    def is_setting_up(self) -> bool:
+        """A front after us could not go on with all that is under way: what is not answered yet, and what waits for its name."""
+        return bool(self.originator.resolving) or any(call.state in (*FRESH, State.CLOSING) for call in self.calls.values())
 
     @property
     def is_quiet(self) -> bool:
@@ -351,6 +358,10 @@ class Front:
 
     def call_out(self, order: Originate, session: Session, callee: str, trunk: str, tenant: str, now_ns: int) -> str:
         """Returns why not, or nothing."""
+        unknown = [name for name in order.formats if name not in FORMATS]
+        if unknown:
+            return f"there is no audio format {clean(unknown[0], 20)}; there are {', '.join(FORMATS)}"
+        session.negotiation.formats = order.formats or session.negotiation.formats
         call = Call(self, session, "outbound", now_ns, time.time())
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
         call.trunk, call.tenant = trunk, tenant

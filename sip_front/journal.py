@@ -112,6 +112,7 @@ class Saved(msgspec.Struct, frozen=True, tag=True):
     is_behind_nat: bool
     allowed: tuple[str, ...]
     recording: Recording = "off"
+    traceparent: str = ""
     end_ns: int | None = None
     max_ns: int = 0
     tenant: str = ""
@@ -202,6 +203,7 @@ def save(call: Call) -> Saved | None:
         local_host=session.local_host, peer=session.peer._replace(flow=0), reply_to=session.reply_to._replace(flow=0),
         is_secure=session.is_secure, is_behind_nat=session.is_behind_nat,
         allowed=tuple(method for method in session.allowed if method.isascii()), recording=call.recording,
+        traceparent=call.traceparent,
         end_ns=call.end_ns, max_ns=call.max_ns, tenant=call.tenant,
     )  # fmt: skip
 
@@ -258,6 +260,7 @@ def restore_call(saved: Saved, call: Call, now_ns: int) -> None:
     call.started_ns, call.rang_ns, call.answered_ns = saved.started_ns, saved.rang_ns, saved.answered_ns
     call.has_agent = saved.state != State.JOINING.name
     call.end_ns, call.max_ns, call.tenant = saved.end_ns, saved.max_ns, saved.tenant
+    call.traceparent = saved.traceparent
     call.record(saved.recording, now_ns)
     order_media(call, now_ns)
     order_agent(call, now_ns)

@@ -30,6 +30,7 @@ from control_plane.messages import (
     HoldCall,
     InstructCall,
     Message,
+    Noted,
     Originate,
     Phones,
     PressKeys,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("calls")
 MAX_WATCHERS = 64
+SHOWN = {"all": (CallChanged, Noted, SipTraced), "calls": (CallChanged,), "notes": (CallChanged, Noted)}
+"""By what is watched (Watch.what)."""
 NO_DIRECTORY = "recording.directory is empty, so nothing is recorded: name a folder in the configuration, and restart"
 MAX_ENDED_AT_ONCE = 200
 
@@ -209,7 +212,7 @@ class Operators:
 
     def show(self, message: Message, call_id: str) -> None:
         for identity, watch in self.watchers.items():
-            if watch.call_id in ("", call_id) and (watch.what == "all" or isinstance(message, CallChanged)):
+            if watch.call_id in ("", call_id) and isinstance(message, SHOWN[watch.what]):
                 self.front.messages.append((identity, message))
 
     def show_trace(self, brief: SipTraced, whole: SipTraced) -> None:

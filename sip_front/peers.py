@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 from control_plane.messages import Alive, PeerFacts
 
 Role = Literal["worker", "bridge"]
-SILENT_NS = 3_000_000_000  # three Alives missed: no new calls for this one
+SILENT_NS = 3_000_000_000  # three Alives missed: no new calls for this one, while there are others
+AWAY_NS = 10_000_000_000  # but by then a process that is started again is back: where all are silent, calls wait for it
 CALL_PERCENT = 0.05  # what a call costs a core until the worker says so itself: two thousand of PCMU fill one
 LOAD_STEP_PERCENT = 5.0  # a difference below this is noise: then the number of calls decides
 FORGOTTEN_NS = 600_000_000_000  # a worker taken out of the configuration leaves the table in the end
@@ -64,9 +65,14 @@ class Peers:
     def choose(self, role: Role, now_ns: int, *, but: int = -1) -> Peer | None:
         """The least loaded of those that are heard and have room, of equals the one with the fewest calls.
 
+        If nobody is heard, one that is being started again: what it is told is repeated until it answers.
+
         `but`: an index that did not answer.
         """
-        usable = [p for p in self.of(role) if p.index != but and not p.is_silent(now_ns) and p.has_room() and not self.is_overloaded(p)]
+        able = [p for p in self.of(role) if p.index != but and p.has_room() and not self.is_overloaded(p)]
+        usable = [p for p in able if not p.is_silent(now_ns)]
+        if not usable and but < 0:
+            usable = [p for p in able if p.is_silent(now_ns) and now_ns - p.heard_ns < AWAY_NS]
         return min(usable, key=lambda p: (p.load_percent // LOAD_STEP_PERCENT, len(p.calls), p.index), default=None)
 
     def is_overloaded(self, peer: Peer) -> bool:

@@ -47,6 +47,10 @@ log = logging.getLogger("front")
 MAX_DATAGRAM = 65_535
 BATCH = 64  # datagrams before timers and control get their turn
 BYE_LIMIT_S = 2.0
+CALM_LIMIT_S = 10.0
+"""For a moment in which no call is being set up. Phones ring for longer, but nobody waits that long for a restart."""
+RESTART = signal.SIGUSR1
+"""Make room for another front at once: RestartKillSignal= of the unit."""
 PASSING = (errno.ENOBUFS, errno.ENOMEM, errno.EINTR)  # of this moment, not of the way
 
 
@@ -75,6 +79,8 @@ class Process:
         self.timer_ns = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.moved, self.is_stopping, self.is_hurried = asyncio.Event(), asyncio.Event(), False
+        self.is_making_room = False
+        """For another front, which goes on with the calls."""
 
     def take_over(self) -> None:
         """Before anything is read: the calls of the front before us."""
@@ -279,6 +285,17 @@ class Process:
         self.is_stopping.set()
         self.moved.set()
 
+    def receive_restart(self) -> None:
+        if not self.is_stopping.is_set():
+            self.is_making_room = True
+            self.is_stopping.set()
+            self.moved.set()
+
+    async def make_room(self) -> None:
+        """At a moment when no call is being set up, if there is one soon: those that are up are in the journal."""
+        await self.wait_until(lambda: not self.front.is_setting_up, CALM_LIMIT_S)
+        log.info("making room for the next front, with %d calls", self.front.live_calls)
+
     async def drain(self) -> None:
         """No new calls; the old ones finish, until the limit or a second signal. Then they are ended with BYE."""
         self.guard(lambda: self.front.drain(time.monotonic_ns()))
@@ -303,6 +320,7 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     process = Process(config, sockets, certificates, switchboard, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.receive_signal)
+    loop.add_signal_handler(RESTART, process.receive_restart)
     await process.stun.start()
     process.take_over()
     process.hep.start()
@@ -314,15 +332,18 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     feeding = loop.create_task(feed_watchdog())
     gc.collect()
     gc.freeze()  # what start-up made stays: a collector that walks it stops every set-up for 30 ms
+    gc.enable()
     await process.is_stopping.wait()
     notify.notify("STOPPING=1")
-    await process.drain()
+    await (process.make_room() if process.is_making_room else process.drain())
     feeding.cancel()
     process.stun.stop()
     process.hep.stop()
     process.stop()
     process.save_spent()
-    if not process.front.calls and not process.front.phones.registrar.bindings:
+    if process.is_making_room:
+        process.journal.close()
+    elif not process.front.calls and not process.front.phones.registrar.bindings:
         process.journal.remove()
     log.info("stopped")
 

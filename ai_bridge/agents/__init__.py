@@ -3,6 +3,7 @@
 BUILT_IN = {
     "echo": "ai_bridge.agents.echo:Echo",
     "echo_batch": "ai_bridge.agents.echo:EchoBatch",
+    "probe": "ai_bridge.agents.probe:Probe",
     "menu": "ai_bridge.agents.menu:Menu",
     "wav": "ai_bridge.agents.wav:Wav",
 }

@@ -40,8 +40,6 @@ class Outcome(NamedTuple):
     descriptors_after: int
     calls_left: int
     rows_left: int
-    survives: set[str]
-    """Kinds of faults that no call may end by."""
 
 
 def lines(outcome: Outcome) -> list[Line]:
@@ -50,16 +48,19 @@ def lines(outcome: Outcome) -> list[Line]:
     memory = slope(seconds, [sample.memory_mb for sample in outcome.samples])
     longest_ms = max(figures.gaps_ms, default=0.0)
     judged, own = sum(figures.seconds.values()), figures.seconds[Verdict.OWN]
+    descriptors = slope(seconds, [float(sample.descriptors) for sample in outcome.samples])
+    rows = slope(seconds, [float(sample.rows - sample.calls) for sample in outcome.samples])
     more = outcome.descriptors_after - outcome.descriptors_before
     lost = figures.ended_early + figures.unanswered
-    is_lossless = {kind for _, kind, _ in outcome.faults} <= outcome.survives
     return [
         Line("calls set up", "all", f"{figures.set_up} ({figures.refused} refused)", figures.set_up > 0 and figures.refused == 0),
-        Line("calls lost", "0" if is_lossless else "those of a killed front", str(lost), lost == 0 or not is_lossless),
+        Line("calls lost", "0", str(lost), lost == 0),
         Line("seconds in which a call heard another's tone", "0", str(len(figures.foreign)), not figures.foreign),
         Line("seconds in which a call heard its own tone", "most", f"{own} of {judged}", judged > 0 and own > 0.9 * judged),
         Line("longest silence between two packets, ms", f"at most {LONGEST_GAP_MS}", f"{longest_ms:.0f}", longest_ms <= LONGEST_GAP_MS),
         Line("memory slope, MB an hour", "0 within its 95 % interval", _interval(memory), not memory.is_growth),
+        Line("descriptors slope, an hour", "0 within its 95 % interval", _interval(descriptors), not descriptors.is_growth),
+        Line("slope of rows without a call, an hour", "0 within its 95 % interval", _interval(rows), not rows.is_growth),
         Line("descriptors", f"at most {DESCRIPTORS_MORE} more", f"{more:+d}", more <= DESCRIPTORS_MORE),
         Line("calls left afterwards", "0", str(outcome.calls_left), outcome.calls_left == 0),
         Line("rows left afterwards", "0", str(outcome.rows_left), outcome.rows_left == 0),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.server import Server
+from control_plane.errors import BellframeError
 
 WARM_UP_S, WARM_UP_SHARE = 40.0, 0.3
 """Left out, whichever is more: rows touch their pages at their first call, caches and arenas fill."""
@@ -22,6 +23,9 @@ class Sample(NamedTuple):
     memory_mb: float
     descriptors: int
     calls: int
+    """As the front has them: each is a dialog."""
+    rows: int
+    """As the workers have them: each is a port pair and its rings."""
 
 
 class Slope(NamedTuple):
@@ -46,7 +50,12 @@ def take(server: Server, seconds: float) -> Sample:
     for pid in server.pids():
         with contextlib.suppress(OSError):
             descriptors += len(os.listdir(pathlib.Path(f"/proc/{pid}/fd")))
-    return Sample(seconds, sum(server.memory_mb().values()), descriptors, server.total("calls_open"))
+    rows = server.total("calls_open")
+    try:
+        calls = len(server.calls())
+    except BellframeError:
+        calls = rows  # the front is being replaced
+    return Sample(seconds, sum(server.memory_mb().values()), descriptors, calls, rows)
 
 
 def slope(seconds: list[float], values: list[float]) -> Slope:

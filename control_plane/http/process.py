@@ -24,6 +24,7 @@ from control_plane.http.link import Link
 from control_plane.http.media import Media
 from control_plane.http.recorder import Recorder
 from control_plane.http.services import Services
+from control_plane.http.spans import Spans
 from control_plane.http.webhooks import Webhooks
 from control_plane.http_config import Http
 from control_plane.record_store import make_store
@@ -69,8 +70,10 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
     link = Link(context, config.runtime_path())
     services = make_services(config, link)
     services.recorder = recorder = make_recorder(config, link)
-    takers = [services.webhooks.take, *([recorder.take] if recorder else [])]
-    tasks = [loop.create_task(Feed(link, takers).run()), loop.create_task(services.media.run())]
+    spans = Spans(config.traces) if config.traces.endpoint else None
+    takers = [services.webhooks.take, *([recorder.take] if recorder else []), *([spans.take] if spans else [])]
+    feed = Feed(link, takers, spans.take_note if spans else None)
+    tasks = [loop.create_task(feed.run()), loop.create_task(services.media.run())]
     if recorder:
         tasks.append(loop.create_task(recorder.run()))
     if any(route.webhook for route in config.routes):
@@ -92,6 +95,8 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
         if recorder:
             await recorder.close()
         await services.webhooks.close()
+        if spans:
+            await asyncio.to_thread(spans.close)
         link.close()
 
 

@@ -60,6 +60,10 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         } for kind in ("worker", "front", "stopped worker")},
         "records": {"calls": 2200, "missing": 0, "twice": 0},
     },
+    "upgrade": {
+        "calls": 200, "upgrades": 3, "cut": 0, "setups": 840, "failures": [], "took_s": {"median": 12.0, "worst": 13.0},
+        "gap_ms": PERCENTILES_MS, "setup_ms": PERCENTILES_MS,
+    },
     "flood": [
         {"sources": n, "messages_per_second": 19_988.0, "set_ups": 190, "failed": 0, "setup_ms": PERCENTILES_MS, "failed_after": 0,
          "setup_after_ms": PERCENTILES_MS, "longest_gap_ms": 26.0, "front_percent": 35.0, "front_grew_mb": 5.1, "generator_late_ms": 6.6}

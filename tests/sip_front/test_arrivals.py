@@ -63,8 +63,8 @@ def test_one_whose_agent_never_comes_ends_soon_after(network: Network) -> None:
     machine.deaf = BRIDGES
     phone = Phone(network)
     phone.call()
-    network.run(6)
-    assert [bye.method for bye in phone.requests("BYE")] and "did not start the agent echo within 5 s" in machine.last_cause
+    network.run(9)
+    assert [bye.method for bye in phone.requests("BYE")] and "did not start the agent echo within 8 s" in machine.last_cause
 
 
 def early(network: Network) -> tuple[Machine, Phone, str]:

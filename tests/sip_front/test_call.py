@@ -1,5 +1,7 @@
 """A call between SIP, a worker and a bridge: what happens when one of them is late, dies, or says no."""
 
+import time
+
 import pytest
 
 from control_plane.messages import (
@@ -129,12 +131,12 @@ def test_a_worker_without_ports_is_passed_over(network: Network, machine: Machin
     assert phone.statuses()[-1] == 200
 
 
-def test_a_silent_bridge_means_503_after_five_seconds(machine: Machine, phone: Phone) -> None:
+def test_a_silent_bridge_means_503_after_eight_seconds(machine: Machine, phone: Phone) -> None:
     machine.silent |= BRIDGES
-    phone.invite(run_s=5.5)
+    phone.invite(run_s=8.5)
     assert phone.statuses()[-1] == 503
-    assert machine.last_cause == "503: bridge 0 did not start the agent echo within 5 s; see its log"
-    assert 19 <= len(machine.told(StartAgent)) <= 21, "every 250 ms"
+    assert machine.last_cause == "503: bridge 0 did not start the agent echo within 8 s; see its log"
+    assert 21 <= len(machine.told(StartAgent)) <= 23, "every 250 ms, and after five seconds every two"
 
 
 def test_without_staff_the_caller_gets_503_at_once(network: Network, phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
@@ -583,3 +585,21 @@ def test_a_far_end_that_offers_nonsense_again_and_again_fills_no_log(
         phone.invite(body=phone.sdp(formats="18"))
         phone.request("ACK", branch=f"call-1-{phone.cseq}-INVITE")
     assert caplog.text.count("re-INVITE refused with 488") == 1 and machine.states == ["UP"]
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600, 86_400, -86_400])
+def test_a_clock_that_is_set_changes_neither_durations_nor_timers(
+    network: Network, machine: Machine, phone: Phone, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    """R11. The wall clock is for people; everything that is counted is on the monotonic one."""
+    phone.call()
+    network.run(5)
+    before = time.time
+    monkeypatch.setattr(time, "time", lambda: before() + step_s)
+    network.run(5)
+    assert machine.states == ["UP"] and next(iter(machine.front.calls.values())).deadline_ns is None
+    phone.request("BYE")
+    network.run(1)
+    facts = next(iter(machine.front.ended.values()))
+    assert facts.ended_at - facts.started_at == pytest.approx(facts.duration_s, abs=0.02)
+    assert facts.duration_s == pytest.approx(10.2, abs=0.3) and facts.ended_at - facts.answered_at == pytest.approx(10, abs=0.4)

@@ -119,3 +119,12 @@ def test_another_address_may_not_end_the_call_of_a_user(network: Network) -> Non
     thief.to_tag = phone.to_tag
     assert [m.status for m in thief.request("BYE", cseq=9) if isinstance(m, Response)] == [403]
     assert machine.states == ["UP"]
+
+
+@pytest.mark.parametrize(("header", "wanted"), [("X-Trace", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("", "")])
+def test_a_trunk_names_the_trace_of_a_call_only_where_it_may(network: Network, header: str, wanted: str) -> None:
+    machine = machine_with(network, Trunk("carrier", allow=("192.0.2.0/24",), traceparent_header=header))
+    phone = Phone(network)
+    phone.call(headers="x-trace: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n")
+    (call,) = machine.front.calls.values()
+    assert call.facts(network.now_ns).traceparent == wanted

@@ -35,6 +35,14 @@ def test_a_silent_one_gets_no_calls_and_is_back_when_it_speaks() -> None:
     assert peers.choose("worker", now_ns, but=1) is not None
 
 
+def test_where_all_are_silent_calls_wait_for_one_that_is_being_started_again() -> None:
+    peers = staffed(2)
+    peers.hear(Alive("worker", 1, 101, capacity=2), b"worker-1", SECOND)
+    chosen = peers.choose("worker", 10 * SECOND)
+    assert chosen is not None and chosen.index == 1, "the other one has been away for too long"
+    assert peers.choose("worker", 11 * SECOND) is None
+
+
 def test_a_bridge_has_no_limit_and_nobody_is_invented() -> None:
     peers = Peers()
     assert peers.choose("bridge", 0) is None and "no bridge has ever reported" in peers.why_none("bridge", 0)

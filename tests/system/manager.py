@@ -114,11 +114,15 @@ class Managed(Reachable):
 
     def ctl(self, *words: str, check: bool = True, limit_s: float = START_LIMIT_S) -> str:
         """`systemctl --user ...` inside; what it prints."""
-        command = ["nsenter", "--target", str(self.inside), "--mount", "--pid", "--cgroup"]
-        command += ["env", "XDG_RUNTIME_DIR=/run/user/0", "systemctl", "--user", "--no-pager", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
+        done = self.inside_run("systemctl", "--user", "--no-pager", *words, limit_s=limit_s)
         assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stdout}{done.stderr}\n{self.log()}"
         return done.stdout.strip()
+
+    def inside_run(self, *command: str, limit_s: float = START_LIMIT_S) -> subprocess.CompletedProcess[str]:
+        """A command in the manager's namespaces, as somebody who has logged in there would run it."""
+        entered = ["nsenter", "--target", str(self.inside), "--mount", "--pid", "--cgroup", "env"]
+        entered += ["XDG_RUNTIME_DIR=/run/user/0", f"PYTHONPATH={ROOT}", *command]
+        return subprocess.run(entered, capture_output=True, text=True, timeout=limit_s, check=False)
 
     def show(self, unit: str, *names: str) -> list[str]:
         """Properties of a unit, in the order asked for."""

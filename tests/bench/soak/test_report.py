@@ -8,13 +8,13 @@ from bench.soak.caller import Figures, Verdict
 from bench.soak.report import Outcome, lines, write
 from bench.soak.watch import Sample
 
-SAMPLES = [Sample(2.0 * n, 100.0 + n % 3, 50, 10) for n in range(60)]
+SAMPLES = [Sample(2.0 * n, 100.0 + n % 3, 50, 10, 10) for n in range(60)]
 
 
 def outcome(**values: object) -> Outcome:
     figures = Figures()
     figures.set_up, figures.finished, figures.seconds[Verdict.OWN] = 40, 40, 1000
-    good = Outcome(120.0, SAMPLES, figures, [(20.0, "worker", 7)], 50, 52, 0, 0, {"worker"})
+    good = Outcome(120.0, SAMPLES, figures, [(20.0, "worker", 7)], 50, 52, 0, 0)
     return good._replace(**values)
 
 
@@ -30,7 +30,9 @@ def test_a_good_run_passes(tmp_path: pathlib.Path) -> None:
         ({"descriptors_after": 80}, "descriptors"),
         ({"calls_left": 1}, "calls left"),
         ({"rows_left": 1}, "rows left"),
-        ({"samples": [Sample(2.0 * n, 100.0 + n, 50, 10) for n in range(60)]}, "memory"),
+        ({"samples": [Sample(2.0 * n, 100.0 + n, 50, 10, 10) for n in range(60)]}, "memory"),
+        ({"samples": [Sample(2.0 * n, 100.0, 50 + n, 10, 10) for n in range(60)]}, "descriptors slope"),
+        ({"samples": [Sample(2.0 * n, 100.0, 50, 10, 10 + n // 4) for n in range(60)]}, "slope of rows"),
     ],
 )
 def test_each_line_can_fail(values: dict[str, object], what: str, tmp_path: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from control_plane.command import main
-from control_plane.commands import top
+from control_plane.commands import top, top_figures, top_screen
 from control_plane.messages import CallFacts, Calls, GetCalls
 from shm import handover, segment
 from shm.counters import CALL_COLUMN, WORKER, Counters, counters_bytes, counters_format
@@ -37,49 +37,49 @@ def views() -> Counters:
     return made
 
 
-def sample(views: Counters, at_ns: int) -> top.Sample:
-    return top.Sample(at_ns, views.workers.tolist(), views.lateness.tolist())
+def sample(views: Counters, at_ns: int) -> top_figures.Sample:
+    return top_figures.Sample(at_ns, views.workers.tolist(), views.lateness.tolist())
 
 
 def test_figures_are_those_between_two_samples(views: Counters) -> None:
     before = sample(views, 0)
     views.workers[0, WORKER["busy_ns"]] += 250_000_000
     views.lateness[0, 0], views.lateness[0, 9] = 95, 5
-    worker, idle = top.measure(before, sample(views, 1_000_000_000), views, ()).workers
+    worker, idle = top_figures.measure(before, sample(views, 1_000_000_000), views, ()).workers
     assert (worker.busy_percent, worker.late_p99_us, worker.worst_late_us) == (25.0, 512, 1500)
     assert (worker.pid, worker.core, worker.generation, worker.calls) == (4711, 3, 2, 1)
     assert (idle.busy_percent, idle.late_p99_us) == (0.0, 0)
 
 
 def test_a_call_has_its_media_and_who_talks(views: Counters) -> None:
-    (call,) = top.measure(sample(views, 0), sample(views, 1), views, (FACT,)).calls
+    (call,) = top_figures.measure(sample(views, 0), sample(views, 1), views, (FACT,)).calls
     assert (call.call_id, call.caller, call.agent, call.duration_s) == ("c-1", FACT.caller, "menu", 65.0)
     assert (call.lost, call.lost_percent, call.jitter_ms, call.level_rx_dbov, call.rtp_port) == (10, 1.0, 2.5, -20, 10002)
 
 
 def test_without_the_front_the_media_is_shown_all_the_same(views: Counters) -> None:
-    (call,) = top.measure(sample(views, 0), sample(views, 1), views, ()).calls
+    (call,) = top_figures.measure(sample(views, 0), sample(views, 1), views, ()).calls
     assert (call.state, call.caller, call.lost) == ("media only", "", 10)
 
 
 @pytest.mark.parametrize(("share", "late_us"), [(0.5, 0), (0.95, 0), (0.99, 512), (1.0, 512)])
 def test_percentiles_come_from_the_buckets(share: float, late_us: int) -> None:
-    assert top.percentile_us([95] + [0] * 8 + [5], share) == late_us
+    assert top_figures.percentile_us([95] + [0] * 8 + [5], share) == late_us
 
 
 def test_nothing_counted_is_nothing_late() -> None:
-    assert top.percentile_us([0] * 32, 0.99) == 0
+    assert top_figures.percentile_us([0] * 32, 0.99) == 0
 
 
 @pytest.mark.parametrize(("level_dbov", "bar"), [(-127, "   "), (-60, "   "), (-30, "▄▄▄"), (0, "███"), (5, "███")])
 def test_loudness_is_a_bar(level_dbov: int, bar: str) -> None:
-    assert top.level_bar(level_dbov) == bar
+    assert top_screen.level_bar(level_dbov) == bar
 
 
 def test_the_picture_shows_workers_and_calls_and_is_not_driven_by_names(views: Counters) -> None:
     fact = CallFacts("c-1", "talking", "inbound", "[red]mallory\x1b[2J", "sip:100", "menu", 0.0, 65.0)
     console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(top.draw(top.measure(sample(views, 0), sample(views, 1), views, (fact,))))
+    console.print(top_screen.draw(top_figures.measure(sample(views, 0), sample(views, 1), views, (fact,))))
     console.file.close()
     text = console.export_text()
     assert "0 (replaced 1x)" in text and "1:05" in text and "1.0 %" in text
@@ -88,7 +88,7 @@ def test_the_picture_shows_workers_and_calls_and_is_not_driven_by_names(views: C
 
 def test_without_calls_there_are_no_headings_of_calls(views: Counters) -> None:
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(top.draw(msgspec.structs.replace(top.measure(sample(views, 0), sample(views, 1), views, ()), calls=())))
+    console.print(top_screen.draw(msgspec.structs.replace(top_figures.measure(sample(views, 0), sample(views, 1), views, ()), calls=())))
     console.file.close()
     heading, first, *_, last = [line.rstrip() for line in console.export_text().splitlines()]
     assert heading.split()[:4] == ["worker", "core", "pid", "calls"] and heading.index("sent late") + 9 == len(heading) == len(first)

@@ -111,3 +111,24 @@ class Crash(Agent):
 
     def on_audio(self, frame: Frame) -> None:
         os.abort()
+
+
+class Mirror(Agent):
+    """Echoes what is said and what is pressed."""
+
+    def on_start(self, call: Call) -> None:
+        self.speech = call.stream()
+
+    def on_audio(self, frame: Frame) -> None:
+        self.speech.write_nowait(frame.pcm)
+
+    def on_dtmf(self, key: str) -> None:
+        self.call.press(key)
+        self.speech = self.call.stream()
+
+
+class SlowMirror(Mirror):
+    """Rings for a while first."""
+
+    def __init__(self) -> None:
+        time.sleep(1.5)
