@@ -29,6 +29,7 @@ COMMANDS = {
     "resume": ("control_plane.commands.resume", "take the far end of a call back"),
     "transfer": ("control_plane.commands.transfer", "send the far end of a call elsewhere"),
     "record": ("control_plane.commands.record", "record a call, pause, or end the recording"),
+    "voicemail": ("control_plane.commands.voicemail", "the messages that callers left"),
     "keys": ("control_plane.commands.keys", "press DTMF keys in a call"),
     "top": ("control_plane.commands.top", "workers and calls, live"),
     "doctor": ("control_plane.commands.doctor", "look for what usually breaks, and say what to do"),

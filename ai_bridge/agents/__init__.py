@@ -5,5 +5,7 @@ BUILT_IN = {
     "echo_batch": "ai_bridge.agents.echo:EchoBatch",
     "probe": "ai_bridge.agents.probe:Probe",
     "menu": "ai_bridge.agents.menu:Menu",
+    "voicemail": "ai_bridge.agents.voicemail:Voicemail",
+    "diagnose": "ai_bridge.agents.diagnose:Diagnose",
     "wav": "ai_bridge.agents.wav:Wav",
 }

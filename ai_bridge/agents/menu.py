@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ai_bridge.agent import Agent
+from ai_bridge.agents.spoken import synthesize
 from ai_bridge.awaited import Utterance
 from ai_bridge.call import Call
 from ai_bridge.frame import Frame, Pcm
-from ai_bridge.offline_speech import Recognizer, SpeechFailed, Voice
+from ai_bridge.offline_speech import Recognizer, SpeechFailed
 
 PATIENCE_S = 7.0  # of silence before we ask again
 ATTEMPTS = 3  # not understood, or silent: then we say goodbye
@@ -81,12 +82,6 @@ GREETING = "Welcome to Bellframe."
 AGAIN = "Sorry, I was away for a moment."
 NOT_UNDERSTOOD = "I am sorry, I did not understand."
 STILL_THERE = "Are you still there?"
-
-
-@functools.cache
-def voice() -> Voice:
-    """One for all calls of this process."""
-    return Voice()
 
 
 @functools.cache
@@ -217,7 +212,7 @@ class Menu(Agent):
             self._speaking.cancel()
 
     async def _speak(self, text: str, hangs_up: bool) -> None:
-        pcm, rate_hz = await _synthesize(text)
+        pcm, rate_hz = await synthesize(text)
         self.call.note("said", text, duration_ms=pcm.size * 1000 / rate_hz)
         utterance = self.call.say(pcm, rate_hz=rate_hz)
         await utterance
@@ -233,14 +228,6 @@ class Menu(Agent):
         await asyncio.sleep(PATIENCE_S)
         self._speaking = None  # it is us: do not cancel ourselves
         self._ask_again(STILL_THERE)
-
-
-async def _synthesize(text: str) -> tuple[Pcm, int]:
-    """Speech; tried twice, because the process that speaks may just have died. Raises SpeechFailed."""
-    try:
-        return await voice().speak(text)
-    except SpeechFailed:
-        return await voice().speak(text)
 
 
 async def _warm_up() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ai_bridge.agents import menu
-from ai_bridge.agents.menu import FAREWELL, GREETING, HOURS, MENU, NOT_UNDERSTOOD, PROMPTS, STILL_THERE, Place, recognizer, voice
+from ai_bridge.agents.menu import FAREWELL, GREETING, HOURS, MENU, NOT_UNDERSTOOD, PROMPTS, STILL_THERE, Place, recognizer
+from ai_bridge.agents.spoken import voice
 from ai_bridge.offline_speech import rate
 from control_plane.messages import AgentFailed, HangUp, Noted
 from shm.layout import SPEECH_FLAG
