@@ -12,6 +12,7 @@ import os
 import pathlib
 import secrets
 import time
+from collections import Counter
 from typing import IO
 
 from control_plane.campaign import Entry, Settled
@@ -59,6 +60,7 @@ class CampaignFile:
         except OSError as failure:
             self.close()
             raise ConfigurationError(f"{path} is being dialled by another process; stop that one first") from failure
+        self.outcomes: Counter[str] = Counter()
         self.name, self.dialled = self._read_dialled()
         self.settled = self._read_settled()
 
@@ -82,7 +84,11 @@ class CampaignFile:
 
     def _read_settled(self) -> set[int]:
         self.outcomes_file.seek(0)
-        rows = {int(line["row"]) for line in csv.DictReader(self.outcomes_file) if (line.get("row") or "").isdecimal()}
+        rows: set[int] = set()
+        for line in csv.DictReader(self.outcomes_file):
+            if (line.get("row") or "").isdecimal():
+                rows.add(int(line["row"]))
+                self.outcomes[line["outcome"]] += 1
         if self.outcomes_file.tell() == 0:
             csv.writer(self.outcomes_file).writerow(COLUMNS)
             self.outcomes_file.flush()

@@ -167,6 +167,11 @@ class Bridge(Section):
     """Its private key, PEM. Empty: it is in the same file."""
 
 
+class CampaignsSection(Section):
+    directory: str = ""
+    """Where the campaigns of the HTTP API are kept: lists, what was dialled, and outcomes. Empty: there are none."""
+
+
 class RecordingSection(Section):
     directory: str = ""
     """Where recordings go: CALL_ID.wav, the caller left and what we sent right, and CALL_ID.json. Empty: nothing can be recorded."""
@@ -182,6 +187,7 @@ class Config(Section):
     records: Records = Records()
     traces: Traces = Traces()
     recording: RecordingSection = RecordingSection()
+    campaigns: CampaignsSection = CampaignsSection()
     routes: tuple[Route, ...] = ()
     keys: dict[str, Secret] = {}
     """API keys of models, by the name that routes call them. A file of that name among the service's credentials will do as well."""
@@ -342,6 +348,8 @@ def check_digest(config: Config) -> None:
 
 
 def check_recording(config: Config) -> None:
+    if config.campaigns.directory and not config.campaigns.directory.startswith("/"):
+        raise ConfigurationError(f'campaigns.directory: "{config.campaigns.directory}" must begin with /: processes start elsewhere')
     if config.recording.directory:
         if not config.recording.directory.startswith("/"):
             raise ConfigurationError(f'recording.directory: "{config.recording.directory}" must begin with /: processes start elsewhere')

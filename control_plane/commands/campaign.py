@@ -17,10 +17,11 @@ from collections import Counter
 import zmq
 
 from control_plane import client
-from control_plane.campaign import Campaign, Entry, Settled
+from control_plane.campaign import Entry, Settled
 from control_plane.campaign_file import CampaignFile, read_list
+from control_plane.campaign_run import Run, Settings
 from control_plane.channel import Channel
-from control_plane.messages import CallChanged, Calls, Done, Failed, GetCall, Message, Originate, Watch
+from control_plane.messages import CallChanged, Done, Failed, GetCall, Message, Watch
 
 TICK_S, WATCH_S, LOOK_S, LOOK_AT_ONCE = 0.05, 1.0, 1.0, 50
 ASK_LIMIT_MS = 2_000
@@ -42,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.per_second <= MAX_RATE or not 1 <= arguments.concurrent <= MAX_CONCURRENT:
         raise client.CommandFailed(f"--per-second: above 0, up to {MAX_RATE:g}; --concurrent: from 1 to {MAX_CONCURRENT}")
     entries, file = read_list(arguments.file), CampaignFile(arguments.file)
-    campaign = Campaign(file.name, arguments.per_second, arguments.concurrent)
-    campaign.add(entries, file.dialled, file.settled)
-    dialler = Dialler(campaign, file, client.runtime_directory(arguments.runtime_dir), arguments)
+    settings = Settings(arguments.trunk, arguments.agent, arguments.per_second, arguments.concurrent, arguments.caller)
+    campaign_run = Run(settings, file, entries)
+    campaign = campaign_run.campaign
+    dialler = Dialler(campaign_run, client.runtime_directory(arguments.runtime_dir), arguments.json)
     before = signal.signal(signal.SIGINT, lambda *_: dialler.interrupt())
     try:
         dialler.run()
@@ -62,10 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Dialler:
-    """The campaign with a clock, a server and its files."""
+    """The campaign with a clock and a server."""
 
-    def __init__(self, campaign: Campaign, file: CampaignFile, directory: pathlib.Path, arguments: argparse.Namespace) -> None:
-        self.campaign, self.file, self.directory, self.arguments = campaign, file, directory, arguments
+    def __init__(self, campaign_run: Run, directory: pathlib.Path, is_quiet: bool) -> None:
+        self.of, self.campaign, self.directory, self.is_quiet = campaign_run, campaign_run.campaign, directory, is_quiet
         self.outcomes: Counter[str] = Counter()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.orders, self.news = self._open(), self._open()
@@ -94,23 +96,16 @@ class Dialler:
             self.news.socket.poll(round(TICK_S * 1000))
             for message in self.news.receive():
                 if isinstance(message, CallChanged):
-                    self.write(self.campaign.settle(message.call))
+                    self.write(self.of.take_facts(message.call))
 
     def dial(self, entry: Entry) -> None:
-        self.file.note_dialling(entry)
-        given = self.arguments
-        order = Originate(
-            self.campaign.call_id(entry), entry.number, given.agent, given.caller, entry.arguments, given.trunk,
-        )  # fmt: skip
-        answer = self.ask(order)  # again and again, until the front has said something: the same id is the same call
+        self.of.file.note_dialling(entry)
+        answer = self.ask(self.of.order(entry))  # again and again, until the front has said something: it is the same call
         while answer is None and self.interrupts < 2:
-            answer = self.ask(order)
-        if isinstance(answer, Failed) and answer.status == 503:
-            self.campaign.put_back(entry, time.monotonic())
-            self.file.note_not_dialled(entry)
-        elif isinstance(answer, Failed):
-            self.write(self.campaign.fail(entry, "failed", answer.why, time.time()))
-        elif answer is not None and not isinstance(answer, Done):
+            answer = self.ask(self.of.order(entry))
+        if isinstance(answer, Done | Failed):
+            self.write(self.of.take_answer(entry, answer, time.monotonic()))
+        elif answer is not None:
             raise client.CommandFailed(f"the server answers with {type(answer).__name__}: use the same release as it is")
 
     def look(self) -> None:
@@ -120,13 +115,9 @@ class Dialler:
         some, self.looked = active[self.looked : self.looked + LOOK_AT_ONCE], self.looked + LOOK_AT_ONCE
         for call_id, entry in some:
             answer = self.ask(GetCall(call_id))
-            if isinstance(answer, Calls) and answer.calls:
-                self.write(self.campaign.settle(answer.calls[0]))
-            elif isinstance(answer, Failed):
-                why = "dialled, and the server knows nothing of it any more; it is not dialled again"
-                self.write(self.campaign.fail(entry, "unknown", why, time.time()))
-            elif answer is None:
+            if answer is None:
                 return
+            self.write(self.of.take_look(entry, answer))
 
     def ask(self, question: Message) -> Message | None:
         """None: no server answers now."""
@@ -142,9 +133,8 @@ class Dialler:
     def write(self, settled: Settled | None) -> None:
         if settled is None:
             return
-        self.file.write(settled)
         self.outcomes[settled.outcome] += 1
-        if not self.arguments.json:
+        if not self.is_quiet:
             print(f"{settled.number}  {settled.outcome}{f'  {settled.cause}' if settled.cause else ''}", flush=True)
 
     def summary(self) -> str:

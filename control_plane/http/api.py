@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, capture, events, health, metrics, page, tenancy, twilio
+from control_plane.http import calls, campaigns, capture, events, health, metrics, page, tenancy, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts, Traced
@@ -31,6 +31,7 @@ async def describe(_request: web.Request) -> web.Response:
 
 
 ONE = "/v1/calls/{call_id}"
+CAMPAIGNS, CAMPAIGN = "/v1/campaigns", "/v1/campaigns/{name}"
 OPERATIONS = (
     #         method    path               handler            status  takes                gives
     Operation("POST",   "/v1/calls",       calls.create,      202,    calls.NewCall,       CallFacts),
@@ -43,6 +44,13 @@ OPERATIONS = (
     Operation("POST",   ONE + "/hold",     calls.hold,        202,    None,                CallFacts),
     Operation("POST",   ONE + "/resume",   calls.resume,      202,    None,                CallFacts),
     Operation("POST",   ONE + "/dtmf",     calls.press_keys,  202,    calls.KeysOrder,     CallFacts),
+    Operation("POST",   CAMPAIGNS,         campaigns.create,  201,    campaigns.NewCampaign, campaigns.CampaignFacts),
+    Operation("GET",    CAMPAIGNS,         campaigns.list_campaigns, 200, None,             campaigns.CampaignList),
+    Operation("GET",    CAMPAIGN,          campaigns.show,    200,    None,                campaigns.CampaignFacts),
+    Operation("POST",   CAMPAIGN + "/numbers", campaigns.add, 202,    campaigns.MoreNumbers, campaigns.CampaignFacts),
+    Operation("POST",   CAMPAIGN + "/stop", campaigns.stop,   200,    None,                campaigns.CampaignFacts),
+    Operation("POST",   CAMPAIGN + "/resume", campaigns.go_on, 200,   None,                campaigns.CampaignFacts),
+    Operation("GET",    CAMPAIGN + "/outcomes", campaigns.outcomes, 200, media_type="text/csv"),
     Operation("GET",    "/v1/events",      events.stream,     200,    media_type="text/event-stream"),
     Operation("GET",    "/healthz",        health.check,      200,    None,                health.Health),
     Operation("GET",    "/metrics",        metrics.scrape,    200,    media_type="text/plain"),
@@ -80,7 +88,9 @@ def openapi() -> dict[str, Any]:
 
 def describe_operation(operation: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str, Any]:
     handler = operation.handler
-    name = f"twilio_{handler.__name__}" if handler.__module__ == twilio.__name__ else getattr(handler, "__name__", "")
+    name = getattr(handler, "__name__", "")
+    for module, prefix in ((twilio, "twilio"), (campaigns, "campaign")):
+        name = f"{prefix}_{name}" if handler.__module__ == module.__name__ else name
     content = {operation.media_type: {"schema": schema_of[operation.gives]} if operation.gives else {}}
     in_path = re.findall(r"{(\w+)}", operation.path)
     parameters: list[dict[str, Any]] = [{"name": found, "in": "path", "required": True, "schema": {"type": "string"}} for found in in_path]

@@ -19,6 +19,7 @@ from control_plane.errors import BellframeError, ConfigurationError
 from control_plane.http.access import Access, tenant_tokens
 from control_plane.http.advice import Adviser
 from control_plane.http.api import make_app
+from control_plane.http.diallers import Diallers
 from control_plane.http.feed import Feed
 from control_plane.http.link import Link
 from control_plane.http.media import Media
@@ -71,11 +72,14 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
     services = make_services(config, link)
     services.recorder = recorder = make_recorder(config, link)
     spans = Spans(config.traces) if config.traces.endpoint else None
-    takers = [services.webhooks.take, *([recorder.take] if recorder else []), *([spans.take] if spans else [])]
+    services.diallers = diallers = Diallers(link, pathlib.Path(config.campaigns.directory)) if config.campaigns.directory else None
+    takers = [services.webhooks.take, *(one.take for one in (recorder, spans, diallers) if one)]
     feed = Feed(link, takers, spans.take_note if spans else None)
     tasks = [loop.create_task(feed.run()), loop.create_task(services.media.run())]
     if recorder:
         tasks.append(loop.create_task(recorder.run()))
+    if diallers:
+        diallers.start()
     if any(route.webhook for route in config.routes):
         tasks.append(loop.create_task(Adviser(link, config.routes, read_signing_secret(config.http)).run()))
     runner = web.AppRunner(make_app(services), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S)
@@ -94,6 +98,8 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
                 await task
         if recorder:
             await recorder.close()
+        if diallers:
+            await diallers.close()
         await services.webhooks.close()
         if spans:
             await asyncio.to_thread(spans.close)

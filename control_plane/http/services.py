@@ -7,6 +7,7 @@ from aiohttp import web
 from control_plane.config import Config
 from control_plane.http.access import Access
 from control_plane.http.answers import Answers
+from control_plane.http.diallers import Diallers
 from control_plane.http.link import Link
 from control_plane.http.media import Media
 from control_plane.http.problem import Handler
@@ -27,6 +28,8 @@ class Services:
         self.captures = 0
         """How many read a call's packets."""
         self.recorder: Recorder | None = None
+        self.diallers: Diallers | None = None
+        """None: there are no campaigns."""
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from control_plane.http.problem import Handler, Refusal
 from control_plane.http.services import SERVICES
 from control_plane.messages import CallChanged, CallFacts, Calls, GetCall, GetCalls, Message, Noted, SipTraced
 
-OPEN = ("/v1/calls", "/v1/events", "/openapi.json", "/healthz", "/2010-04-01/")
+OPEN = ("/v1/calls", "/v1/campaigns", "/v1/events", "/openapi.json", "/healthz", "/2010-04-01/")
 """What a tenant may ask, and what lies below it. Handlers of lists filter them with `own`."""
 
 
