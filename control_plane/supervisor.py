@@ -83,7 +83,7 @@ class Renewal:
         current = self.current
         if current is not None:
             if current.pid == self.before and self.deadline_ns is not None and now_ns >= self.deadline_ns:
-                log.warning("%s has not made room within %.0f s and is killed", current.program.name, current.program.stop_limit_s)
+                log.warning("%s has not made room within %g s and is killed", current.program.name, current.program.stop_limit_s)
                 _kill_session(current.pid)
                 self.deadline_ns = None
             if current.pid in (0, self.before) or current.life.state is not State.READY:

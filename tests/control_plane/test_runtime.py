@@ -52,6 +52,14 @@ def test_one_server_a_directory(tmp_path: pathlib.Path) -> None:
     os.close(runtime.lock(tmp_path))
 
 
+def test_who_runs_a_server_in_a_directory_is_known_while_it_does(tmp_path: pathlib.Path) -> None:
+    assert runtime.holder(tmp_path) == 0
+    held = runtime.lock(tmp_path)
+    assert runtime.holder(tmp_path) == os.getpid()
+    os.close(held)
+    assert runtime.holder(tmp_path) == 0, "it has ended, whatever the file says"
+
+
 def test_private_files_are_private_from_the_start(tmp_path: pathlib.Path) -> None:
     runtime.write_private(tmp_path / "config.json", b"{}")
     runtime.write_private(tmp_path / "config.json", b"[]")

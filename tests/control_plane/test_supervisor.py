@@ -143,6 +143,23 @@ def test_a_killed_process_comes_back_with_its_descriptors_and_the_others_stay(st
     assert len(house.notes("front", "started")) == 1
 
 
+def test_each_process_makes_room_for_another_one_after_the_other(start: Callable[..., House]) -> None:
+    house = start(
+        keeper={"how": "keeps", "renewed_in": 2},
+        front={"renewed_in": 1},
+        bridge={"how": "stubborn", "stop_limit_s": 0.5},
+    )
+    house.wait_ready()
+    house.process.send_signal(signal.SIGUSR1)
+    until(lambda: "every process has been replaced" in house.log_path.read_text())
+    assert [line["name"] for line in house.notes(what="started")[3:]] == ["bridge", "front", "keeper"]
+    assert house.notes("keeper", "started")[1]["kept"] == {"pipe": ["one", "two"]}
+    log = house.log_path.read_text()
+    assert "front ended with exit code 0 to make room for its successor" in log
+    assert "bridge has not made room within 0.5 s and is killed" in log and "calls go on" in log
+    assert house.stop() == 0
+
+
 def test_a_process_that_hangs_is_killed_and_replaced(start: Callable[..., House]) -> None:
     house = start(bridge={"how": "hangs", "watchdog_s": 0.3})
     house.wait_ready()

@@ -106,6 +106,15 @@ def test_it_answers_sip_and_control_and_ends_on_sigterm(server: Server, channel:
     assert server.process.returncode == 0 and "Traceback" not in text and "stopped" in text
 
 
+def test_a_front_that_is_restarted_makes_room_at_once_and_leaves_its_journal(server: Server) -> None:
+    """RestartKillSignal= of the unit. SIGTERM would drain, and remove the journal of a server without calls."""
+    assert server.options(1).startswith(b"SIP/2.0 200 OK")
+    server.process.send_signal(signal.SIGUSR1)
+    _, text = server.process.communicate(timeout=10)
+    assert server.process.returncode == 0 and "making room for the next front, with 0 calls" in text and "Traceback" not in text
+    assert (server.directory / "journal").exists() and "draining" not in text
+
+
 def test_a_burst_of_questions_is_answered_whole(server: Server, channel: Channel) -> None:
     """The control descriptor is edge-triggered: none may be left lying."""
     for _ in range(500):

@@ -7,11 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 import pytest
+import zmq
 
+from control_plane.channel import Channel
+from control_plane.messages import Alive, CloseMedia, MediaClosed, MediaOpened, OpenMedia, Originate
+from tests.control_plane.http.test_spans import Collector
 from tests.sip_front.test_process import Server, server  # noqa: F401  (a fixture)
 
 TOKEN = "a-token-of-our-own-1"
@@ -63,6 +69,40 @@ def test_it_serves_reports_ready_feeds_its_watchdog_and_ends(server: Server) -> 
     finally:
         text = http.stop()
     assert http.process.returncode == 0 and "Traceback" not in text and TOKEN not in text
+
+
+def test_a_call_that_has_ended_is_a_trace_at_the_collector(server: Server) -> None:  # noqa: F811
+    """Through the real front and the real process: a call out that cannot even be sent."""
+    collector = Collector()
+    http = Http(server.directory, {"http": {"listen": "127.0.0.1:0", "tokens": [TOKEN]}, "traces": {"endpoint": collector.url}})
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    channel = Channel(context, server.directory, "worker-0")
+    try:
+        assert http.get("/v1/calls")[0] == 200
+        channel.send(Alive("worker", 0, 1, capacity=10))
+        channel.send(Alive("bridge", 0, 2))
+        channel.send(Originate("out-1", "sip:1@255.255.255.255", "echo"))
+        until(lambda: any(isinstance(message, OpenMedia) for message in channel.receive()))
+        channel.send(MediaOpened("out-1", 0, 0, 1, 10_000, 8_000))
+        until(lambda: any(isinstance(message, CloseMedia) for message in channel.receive()))
+        channel.send(MediaClosed("out-1", {"lost": 3}))
+        until(lambda: b'"ended"' in http.get("/v1/calls/out-1")[1])
+    finally:
+        text = http.stop()
+        channel.close()
+        context.term()
+        collector.close()
+    spans = collector.spans()
+    assert set(spans) == {"call", "set-up"} and "Traceback" not in text
+    attributes = {one.key: one.value.string_value or one.value.int_value for one in spans["call"].attributes}
+    assert (attributes["bellframe.call_id"], attributes["bellframe.outcome"], attributes["bellframe.lost"]) == ("out-1", "failed", 3)
+
+
+def until(is_true: Callable[[], bool], limit_s: float = 10.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 WRONG: list[tuple[dict[str, object], str]] = [

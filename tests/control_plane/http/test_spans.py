@@ -46,6 +46,10 @@ class Collector:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1/traces"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
     def spans(self) -> dict[str, Span]:
         groups = [group for request in self.requests for group in request.resource_spans]
         found = [span for group in groups for scope in group.scope_spans for span in scope.spans]
@@ -57,8 +61,7 @@ class Collector:
 def collector() -> Iterator[Collector]:
     one = Collector()
     yield one
-    one.server.shutdown()
-    one.server.server_close()
+    one.close()
 
 
 def export(collector: Collector, facts: CallFacts, *notes: Noted) -> dict[str, Span]:
