@@ -429,6 +429,8 @@ class Front:
                 log.debug("media closed: %s", counters, extra={"call_id": call.call_id})
                 call.counters = counters or call.counters  # a repeat has none
                 call.step(Cause.MEDIA_CLOSED, now_ns)
+            case MediaSilent(silent_ms=silent_ms) if self._may_be_silent(call, silent_ms, now_ns):
+                log.debug("silent for %d ms, and just answered or not yet", silent_ms, extra={"call_id": call.call_id})
             case MediaSilent(silent_ms=silent_ms):
                 call.fail(f"the far end sent no audio for {silent_ms / 1000:.0f} s; look at its address and at firewalls", now_ns)
             case AgentStarted():
@@ -437,6 +439,11 @@ class Front:
                 call.fail(f"the agent {call.agent} failed: {why}", now_ns, 500)
         self.user_agent.deadlines.schedule(call)
         return True
+
+    def _may_be_silent(self, call: Call, silent_ms: int, now_ns: int) -> bool:
+        """Nobody need send anything before the answer; the worker counts from the port's opening, and tells again."""
+        limit_ns = min(round(self.config.media.silent_seconds_at_start * 1e9), silent_ms * 1_000_000)
+        return not call.was_answered or now_ns - call.answered_ns < limit_ns
 
     def _media_opened(self, call: Call, message: MediaOpened, now_ns: int) -> None:
         if call.opened is None or call.state in (State.OPENING, State.PREPARING):

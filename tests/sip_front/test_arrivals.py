@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from control_plane.config import Route
-from control_plane.messages import AnswerCall, Done, Failed, StartAgent
+from control_plane.messages import AnswerCall, Done, Failed, MediaSilent, Originate, StartAgent
 from control_plane.trunk_config import Trunk
 from sip_front.message import Response
 from tests.sip_front.simulation import CALLER, SECOND, Machine, Network, Phone
@@ -193,3 +193,32 @@ def test_a_route_whose_formats_nobody_offers_refuses_with_both_lists(network: Ne
     with caplog.at_level(logging.WARNING):
         phone.invite()
     assert phone.statuses() == [100, 488] and "we have G722" in caplog.text
+
+
+def test_before_the_answer_and_just_after_it_a_far_end_may_be_silent(network: Network) -> None:
+    machine, phone, call_id = early(network)
+    (call,) = machine.front.calls.values()
+    worker = f"worker-{call.worker}".encode()
+    network.run(15)
+    machine.tell(worker, MediaSilent(call_id, 30_000))
+    machine.tell(b"bridge-0", AnswerCall(call_id))
+    network.run()
+    phone.request("ACK")
+    machine.tell(worker, MediaSilent(call_id, 60_000))
+    assert machine.states == ["UP"]
+    network.run(31)
+    machine.tell(worker, MediaSilent(call_id, 90_000))
+    network.run()
+    assert "the far end sent no audio for 90 s" in machine.last_cause
+
+
+def test_a_call_that_we_make_may_ring_for_long(network: Network) -> None:
+    machine = machine_with(network, Route(agent="echo"))
+    callee = Phone(network, "192.0.2.77")
+    machine.tell(b"operator", Originate("out", "sip:200@192.0.2.77", "echo"))
+    network.run()
+    callee.respond(callee.requests("INVITE")[0], 180, "Ringing")
+    (call,) = machine.front.calls.values()
+    network.run(40)
+    machine.tell(f"worker-{call.worker}".encode(), MediaSilent("out", 30_000))
+    assert machine.states == ["CALLING"]

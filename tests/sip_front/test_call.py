@@ -192,6 +192,7 @@ def test_it_ends_with_bye_and_the_reason(  # type: ignore[no-untyped-def]
     caplog.set_level("INFO")
     phone.call()
     (call_id,) = machine.front.calls
+    network.run(31)  # a far end that is silent from the answer on is one that has been silent for 30 s
     machine.tell(who, fact(call_id))
     network.run()
     (bye,) = phone.requests("BYE")
