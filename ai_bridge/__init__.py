@@ -16,17 +16,21 @@ if TYPE_CHECKING:
     from ai_bridge.agent import Agent, BatchAgent
     from ai_bridge.awaited import Mark, Utterance
     from ai_bridge.barge_in import Interruption
-    from ai_bridge.call import Call
+    from ai_bridge.call import Call, Connection
     from ai_bridge.frame import Frame
     from ai_bridge.quality import Quality
     from ai_bridge.resample import Resampler
     from ai_bridge.speech import SpeechStream
 
-__all__ = ["Agent", "BatchAgent", "Call", "Frame", "Interruption", "Mark", "Quality", "Resampler", "SpeechStream", "Utterance"]
+__all__ = [
+    "Agent", "BatchAgent", "Call", "Connection", "Frame", "Interruption", "Mark", "Quality", "Resampler", "SpeechStream",
+    "Utterance",
+]
 HOMES = {
     "Agent": "agent",
     "BatchAgent": "agent",
     "Call": "call",
+    "Connection": "call",
     "Frame": "frame",
     "Interruption": "barge_in",
     "Mark": "awaited",

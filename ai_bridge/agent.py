@@ -81,6 +81,9 @@ class Agent:
     def on_hold(self, is_held: bool) -> Answer:
         """The far end put us on hold, or took us back. While it lasts nothing that is said is sent: it waits."""
 
+    def on_room(self, room: str) -> Answer:
+        """The call is with others now, or its part there has changed: `call.role`, `call.agent_role`. Empty: the caller is ours again."""
+
     def on_quality(self, quality: Quality) -> Answer:
         """How the line is, every five seconds on average while the caller is heard."""
 
@@ -113,6 +116,9 @@ class BatchAgent:
 
     def on_hold(self, call: Call, is_held: bool) -> Answer:
         """A far end put us on hold, or took us back."""
+
+    def on_room(self, call: Call, room: str) -> Answer:
+        """A call is with others now, or has come back."""
 
     def on_batch(self, indexes: npt.NDArray[np.int64], frames: npt.NDArray[np.void], samples: Pcm) -> Answer:
         """A frame each of many calls.

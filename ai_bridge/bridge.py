@@ -32,10 +32,13 @@ from control_plane.messages import (
     AgentStarted,
     Alive,
     CallAnswered,
+    ConnectEnded,
+    Failed,
     HoldEnded,
     InstructCall,
     Message,
     PressKeys,
+    RoomChanged,
     StartAgent,
     StopAgent,
     TransferEnded,
@@ -211,10 +214,13 @@ class Bridge:
         for message in self.channel.receive():
             if isinstance(message, StartAgent):
                 self._start_agent(message)
-            elif isinstance(message, HoldEnded | TransferEnded) and message.call_id in self.calls:
+            elif isinstance(message, HoldEnded | TransferEnded | ConnectEnded | Failed) and message.call_id in self.calls:
                 self.calls[message.call_id].settle(message)
             elif isinstance(message, CallAnswered) and message.call_id in self.calls:
                 self.calls[message.call_id].note_answered()
+            elif isinstance(message, RoomChanged) and message.call_id in self.calls:
+                self._take()  # what the caller said before is heard before
+                self.calls[message.call_id].change_room(message)
             elif isinstance(message, StopAgent) and message.call_id in self.calls:
                 self._take()  # what the caller said before the end is heard
                 self._end(self.calls[message.call_id], message.cause)
@@ -265,7 +271,9 @@ class Bridge:
         def hand_over() -> None:
             if self.calls.get(call.call_id) is call:
                 self._end(call, f"{agent} takes the call")
-                self._try_attach(msgspec.structs.replace(call.start, agent=agent, resumed=True))
+                if self._try_attach(msgspec.structs.replace(call.start, agent=agent, resumed=True)):
+                    heir = self.calls[call.call_id]
+                    heir.room, heir.role, heir.agent_role = call.room, call.role, call.agent_role
 
         self._loop.call_soon(hand_over)
 

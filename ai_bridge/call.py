@@ -1,6 +1,7 @@
 """A call, as its agent holds it: who calls, and everything one may do to it."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, NamedTuple, Protocol, get_args
@@ -17,14 +18,25 @@ from ai_bridge.keys import as_frames
 from ai_bridge.resample import resample
 from ai_bridge.speech import SpeechQueue, SpeechStream, as_pcm16
 from control_plane.messages import (
+    AgentRole,
     AnswerCall,
+    ConnectCall,
+    ConnectEnded,
+    EnterRoom,
+    Failed,
     HangUp,
     HoldCall,
     HoldEnded,
+    JoinCalls,
+    LeaveRoom,
+    Meanwhile,
     Message,
     Noted,
+    Party,
     RecordCall,
     Recording,
+    Role,
+    RoomChanged,
     StartAgent,
     Transfer,
     TransferEnded,
@@ -47,6 +59,20 @@ class Outcome(NamedTuple):
     """SIP's: 200, 603, ..."""
     why: str
     """In plain words, for the log."""
+
+    def __bool__(self) -> bool:
+        return self.was_accepted
+
+
+class Connection(NamedTuple):
+    """Of `connect`. True where somebody answered: the caller speaks with him now. Else the agent has its caller again."""
+
+    was_accepted: bool
+    status: int
+    """SIP's: 200, 486, ..."""
+    why: str
+    call_id: str
+    """The other call's."""
 
     def __bool__(self) -> bool:
         return self.was_accepted
@@ -86,6 +112,12 @@ class Call:
         """We have put the far end on hold."""
         self.is_paused = False
         """What is said waits for `resume`: `pause` was called, or the caller's voice did it."""
+        self.room = ""
+        """The room that the call is in, with others; empty: in none, it is the agent's alone."""
+        self.role: Role = "talk"
+        """The far end's part there."""
+        self.agent_role: AgentRole = "talk"
+        """Our own. "out": nothing is heard, and what is said waits; keys come all the same."""
         self.has_ended = False
         self.cause = ""
         """Why it ended."""
@@ -267,6 +299,45 @@ class Call:
         """
         return await self._ask("transfer", Transfer(self.call_id, to, with_call))
 
+    # ---- others -----------------------------------------------------------------------------------------------
+
+    async def connect(
+        self, to: str, *, caller: str = "", trunk: str = "", headers: dict[str, str] | None = None, meanwhile: Meanwhile = "music",
+        ring_seconds: int = 60, agent: AgentRole = "out", back: bool = False,
+    ) -> Connection:  # fmt: skip
+        """Ring somebody, and let the caller speak with him once he answers; wait for what becomes of it.
+
+        `to`: a SIP URI, user:NAME of a phone, or a number that `trunk` (or the first that may) completes. `meanwhile`: what the caller
+        hears while it rings; with "agent" it goes on with this one. `agent`: our part once they are joined: "out", "listen", "talk", or
+        "whisper" to the one who was rung. `back`: when he hangs up the caller is ours again (`on_room("")`); else the call ends.
+        """
+        leg_id = f"out-{secrets.token_hex(12)}"
+        order = ConnectCall(
+            self.call_id, to, leg_id, caller, trunk, headers or {}, meanwhile, ring_seconds, agent, "return" if back else "end"
+        )
+        return Connection(*await self._ask(f"connect {leg_id}", order), leg_id)
+
+    async def join(self, with_call: str, *, agent: AgentRole = "out", back: bool = False) -> Outcome:
+        """Let the caller speak with the far end of another call on the same media worker. `agent`, `back`: as for `connect`."""
+        return await self._ask("room", JoinCalls(self.call_id, with_call, agent, "return" if back else "end"))
+
+    async def enter(self, room: str, *, role: Role = "talk", agent: AgentRole = "talk", to: str = "", back: bool = True) -> Outcome:
+        """Bring the call into a conference, or change its part there. `role`: the caller's, `agent`: ours; who whispers, whispers to the
+        far end of the call `to`, or to its agent: "CALL_ID/agent". `back`: who is left there alone comes back; else it waits for others."""
+        party = Party(self.call_id, role, agent, to if role == "whisper" else "", to if agent == "whisper" else "")
+        return await self._ask("room", EnterRoom(room, party, "return" if back else "stay"))
+
+    async def leave(self) -> Outcome:
+        """Have the caller back, out of its room, or from waiting for somebody who is being rung."""
+        return await self._ask("room", LeaveRoom(self.call_id))
+
+    def change_room(self, changed: RoomChanged) -> None:
+        """The front tells where the call is, whoever asked for it."""
+        self.room, self.role = changed.room, changed.role
+        self.agent_role = changed.agent if changed.room else "talk"
+        self._settle("room", Outcome(True, 200, changed.why))
+        self.post("on_room", changed.room)
+
     async def _ask(self, what: str, order: Message) -> Outcome:
         if self.has_ended:
             return Outcome(False, 481, "the call has ended")
@@ -275,8 +346,12 @@ class Call:
         self._send(order)
         return await answer
 
-    def settle(self, outcome: HoldEnded | TransferEnded) -> None:
-        """The front tells what became of a hold or a transfer, whoever asked for it."""
+    def settle(self, outcome: HoldEnded | TransferEnded | ConnectEnded | Failed) -> None:
+        """The front tells what became of an order, whoever gave it."""
+        if isinstance(outcome, ConnectEnded | Failed):
+            what = "room" if isinstance(outcome, Failed) else f"connect {outcome.leg_id}"
+            self._settle(what, Outcome(isinstance(outcome, ConnectEnded) and outcome.was_accepted, outcome.status, outcome.why))
+            return
         what = "transfer" if isinstance(outcome, TransferEnded) else "hold" if outcome.is_held else "unhold"
         if isinstance(outcome, HoldEnded) and outcome.was_accepted:
             self.is_holding = outcome.is_held

@@ -7,12 +7,11 @@ tones that they hold where it did not.
 import numpy as np
 
 from ai_bridge.frame import Pcm
-from control_plane.dtmf import PAUSE_KEY, PAUSE_MS, frequencies_hz, why_not_keys
+from control_plane.dtmf import PAUSE_KEY, PAUSE_MS, why_not_keys
+from control_plane.key_tones import tone
 from shm.layout import FRAME_MS, KEY_GAP
 
 MIN_MS, MAX_MS = 40, 1000  # ITU-T Q.24: shorter is no key; longer would overflow the duration of RFC 4733 at 48 kHz
-LOW_PEAK, HIGH_PEAK = 6_400, 8_060  # -11 and -9 dBm0, as telephones send: the high tone 2 dB above (ITU-T Q.23, ETSI ES 201 235-2)
-RAMP_MS = 2  # a tone cut square clicks, and the click is heard as other tones
 
 
 def as_frames(keys: str, tone_ms: int, gap_ms: int, rate_hz: int) -> list[tuple[int, Pcm]]:
@@ -29,17 +28,6 @@ def as_frames(keys: str, tone_ms: int, gap_ms: int, rate_hz: int) -> list[tuple[
             frames.append((ord(key), tone(key, _whole_frames(tone_ms, rate_hz), rate_hz)))
         frames.append((KEY_GAP, np.zeros(_whole_frames(PAUSE_MS if key == PAUSE_KEY else gap_ms, rate_hz), np.int16)))
     return frames
-
-
-def tone(key: str, samples: int, rate_hz: int) -> Pcm:
-    """The two tones of a key (ITU-T Q.23)."""
-    low_hz, high_hz = frequencies_hz(key)
-    time_s = np.arange(samples) / rate_hz
-    pcm = LOW_PEAK * np.sin(2 * np.pi * low_hz * time_s) + HIGH_PEAK * np.sin(2 * np.pi * high_hz * time_s)
-    ramp = np.linspace(0, 1, rate_hz * RAMP_MS // 1000)
-    pcm[: ramp.size] *= ramp
-    pcm[samples - ramp.size :] *= ramp[::-1]
-    return np.asarray(np.round(pcm), np.int16)
 
 
 def _whole_frames(duration_ms: int, rate_hz: int) -> int:

@@ -257,7 +257,7 @@ class BatchRunner:
         self.post(call, "on_end", call.cause)
 
     def post(self, call: Call, handler: str, *values: object) -> None:
-        if handler in ("on_start", "on_dtmf", "on_hold", "on_end"):
+        if handler in ("on_start", "on_dtmf", "on_hold", "on_room", "on_end"):
             self._events.append((handler, (call, *values)))
             self._calls_wake.set()
 

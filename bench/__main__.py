@@ -38,6 +38,7 @@ QUESTIONS = {
     "wire_bots": "bots behind WebSockets on one bridge process, and how late a packet is at the bot's socket",
     "capacity": "calls of each kind that this machine takes",
     "recording": "what recording every call costs the worker, and the recorder",
+    "joined_legs": "legs on one core when calls are joined in pairs",
     "calls_per_core": "calls on one core, beside the bare kernel",
     "srtp_calls_per_core": "the same with SRTP both ways",
 }

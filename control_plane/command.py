@@ -28,6 +28,9 @@ COMMANDS = {
     "hold": ("control_plane.commands.hold", "put the far end of a call on hold"),
     "resume": ("control_plane.commands.resume", "take the far end of a call back"),
     "transfer": ("control_plane.commands.transfer", "send the far end of a call elsewhere"),
+    "join": ("control_plane.commands.join", "let the far ends of two calls speak with each other"),
+    "conference": ("control_plane.commands.conference", "bring calls together: who talks, listens, whispers, waits with music"),
+    "unjoin": ("control_plane.commands.unjoin", "take a call out of its room, back to its agent"),
     "record": ("control_plane.commands.record", "record a call, pause, or end the recording"),
     "voicemail": ("control_plane.commands.voicemail", "the messages that callers left"),
     "keys": ("control_plane.commands.keys", "press DTMF keys in a call"),
@@ -45,7 +48,7 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 def usage() -> str:
-    rows = "".join(f"  {name:<8} {text}\n" for name, (_, text) in COMMANDS.items())
+    rows = "".join(f"  {name:<10} {text}\n" for name, (_, text) in COMMANDS.items())
     return f"usage: bellframe COMMAND ...\n\n{rows}\nbellframe COMMAND --help says more; bellframe --version says which release this is.\n"
 
 

@@ -139,6 +139,8 @@ class Media(Section):
     rtcp_interval_seconds: float = 5.0
     """Between our RTCP reports on average (RFC 3550). Less shows quality sooner; 0 sends none, and then far ends and `bellframe top` know
     less of the call."""
+    music: str = ""
+    """What people hear while they wait for others: a WAV file, 16-bit PCM, up to 5 minutes. Empty: a little music of our own."""
     dscp: int = 46
     """How routers are to treat our RTP and RTCP: 46 is expedited forwarding, voice (RFC 4594); 0 leaves them unmarked."""
     max_busy_percent: float = 90.0

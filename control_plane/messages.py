@@ -133,6 +133,35 @@ class CaptureMedia(Message):
     """As on the wire; else without SRTP."""
 
 
+Role = Literal["talk", "listen", "whisper", "music", "ringback"]
+"""Of a call's far end in a room. music, ringback: it waits, hears that, and nobody hears it but its own agent."""
+AgentRole = Literal["out", "talk", "listen", "whisper"]
+"""Of its agent there. out: it hears nothing, and what it says waits; keys come to it all the same."""
+MAX_PARTIES = 32
+"""Calls in one room."""
+
+
+class Party(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call's place in a room: its far end's, and its agent's."""
+
+    call_id: str
+    role: Role = "talk"
+    agent: AgentRole = "out"
+    to: str = ""
+    """Whom the far end whispers to: "CALL_ID", or "CALL_ID/agent"."""
+    agent_to: str = ""
+    """Whom the agent whispers to."""
+
+
+class SetRoom(Message):
+    """Command: who is in this room from now on, all of them; nobody: the room is no more. Calls that are over are passed over."""
+
+    room_id: str
+    parties: tuple[Party, ...]
+    number: int = 0
+    """Told back with RoomSet."""
+
+
 # ---- worker -> front ------------------------------------------------------------------------------------
 
 
@@ -157,6 +186,11 @@ class MediaUpdated(Message):
 class MediaRecorded(Message):
     call_id: str
     state: Recording
+
+
+class RoomSet(Message):
+    room_id: str
+    number: int
 
 
 class MediaClosed(Message):
@@ -238,6 +272,26 @@ class HoldEnded(Message):
     is_held: bool
     was_accepted: bool
     status: int
+    why: str = ""
+
+
+class ConnectEnded(Message):
+    """Event: what became of a ConnectCall. Not accepted: the call is as it was before."""
+
+    call_id: str
+    leg_id: str
+    was_accepted: bool
+    status: int
+    why: str = ""
+
+
+class RoomChanged(Message):
+    """Event: the call's place is this from now on. `room` empty: it is back with its agent."""
+
+    call_id: str
+    room: str = ""
+    role: Role = "talk"
+    agent: AgentRole = "out"
     why: str = ""
 
 
@@ -372,6 +426,62 @@ class InstructCall(Message):
     method: Literal["GET", "POST"] = "POST"
 
 
+After = Literal["end", "return", "stay"]
+"""What becomes of a call when nobody else is left in its room: it ends, it goes back to its agent, or it waits there."""
+Meanwhile = Literal["music", "ringback", "agent"]
+"""What a caller hears while somebody is rung for it. agent: its agent, as before."""
+
+
+class EnterRoom(Message):
+    """Command: put a call into a room, or change its part there. The first one makes the room; all its calls are on one worker."""
+
+    room: str
+    party: Party
+    after: After = "stay"
+    tenant: str = ""
+    """For whom: then all calls there are this tenant's. Empty: an operator asks."""
+
+
+class LeaveRoom(Message):
+    """Command: back to its agent; where it has none, it ends. If somebody is being rung for it, that ends as well."""
+
+    call_id: str
+
+
+class JoinCalls(Message):
+    """Command: two calls hear each other, and nobody else. Whatever rooms they were in they leave. Both are on one worker."""
+
+    call_id: str
+    with_call: str
+    agent: AgentRole = "out"
+    """Of the first one's agent, from now on. The other's is out."""
+    after: After = "end"
+    """Of the first one. The other goes back to its agent if that is what this says, and it has one; else it ends."""
+    tenant: str = ""
+    """As of EnterRoom."""
+
+
+class ConnectCall(Message):
+    """Command: ring somebody for this call, and join the two when that is answered. The front tells with ConnectEnded what became of it."""
+
+    call_id: str
+    to: str
+    """A SIP URI, user:NAME of a phone, or a number that a trunk completes."""
+    leg_id: str
+    """The id of the call that is made. The same order again is the same call."""
+    caller: str = ""
+    """Who calls, for the display; empty: our call's own caller."""
+    trunk: str = ""
+    headers: dict[str, str] = {}
+    """X- headers of its INVITE."""
+    meanwhile: Meanwhile = "music"
+    ring_seconds: int = 60
+    agent: AgentRole = "out"
+    """Of our call's agent, once they are joined."""
+    after: After = "end"
+    """Of our call, when the other has hung up."""
+
+
 class Originate(Message):
     """Command: call out. The answer is Originated at once; what becomes of it is watched or asked for."""
 
@@ -391,6 +501,10 @@ class Originate(Message):
     """The agent starts with the far end's early media (ringing tones, announcements), not with its answer."""
     formats: tuple[str, ...] = ()
     """What is offered, the first preferred; empty: as the trunk or media.formats has it."""
+    beside: str = ""
+    """A call that this one may be joined with: it is placed on the same worker. It may do without an agent, then."""
+    ring_seconds: int = 0
+    """How long it may ring; 0: two minutes."""
 
 
 class AskRoute(Message):
@@ -460,6 +574,10 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whose call it is; empty: nobody's in particular."""
     traceparent: str = ""
     """Of the trace that the far end began, where its trunk may name one (traceparent_header)."""
+    room: str = ""
+    """Empty: it is in none."""
+    role: str = ""
+    """There: its far end's."""
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -650,6 +768,14 @@ Anything = (
     | RecordMedia
     | CaptureMedia
     | MediaRecorded
+    | EnterRoom
+    | LeaveRoom
+    | JoinCalls
+    | ConnectCall
+    | ConnectEnded
+    | RoomChanged
+    | SetRoom
+    | RoomSet
     | MediaClosed
     | MediaSilent
     | StartAgent

@@ -5,22 +5,28 @@ a row, the same row as in the rings and the counters; worker w owns rows [w * sh
 What a noun of the field needs is drawn in its file and nested here: one pointer leads to all of a call.
 """
 
+import functools
 import mmap
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from media_workers import batch, echo, shared_port
+from control_plane.messages import MAX_PARTIES
+from media_workers import batch, echo, shared_port, sounds
 from media_workers.codecs import CODEC
+from media_workers.codecs.halfband import LINE_SAMPLES
 from media_workers.codecs.opus import OPUS
 from media_workers.concealment import PAST_SAMPLES
 from media_workers.dtmf_tone import TONES
 from media_workers.echo import Echo
 from media_workers.jitter_buffer import AT_HAND, HELD_PACKET, RX_STREAM, SLOTS
 from media_workers.playout import TX_STREAM
+from media_workers.playout_buffer import PLAYOUT_BUFFER
 from media_workers.quality import QUALITY
+from media_workers.rooms import PLACE
 from media_workers.rtcp import HEARD, RTCP
+from media_workers.sounds import Sounds
 from media_workers.source import SOURCE
 from media_workers.srtp import SESSION_COLUMNS, SRTP
 from media_workers.telephone_event import KEY_PRESS
@@ -74,10 +80,13 @@ CALL = np.dtype(
         ("voice", VOICE),
         ("key_press", KEY_PRESS),
         ("tones", TONES),
+        ("place", PLACE),
         ("codec", CODEC),
         ("partial", "i2", MAX_FRAME_SAMPLES),  # samples that do not fill a frame yet
         ("held", HELD_PACKET, SLOTS),  # packets that came early; pages that no gap has touched cost nothing
         ("opus", OPUS),
+        ("line", PLAYOUT_BUFFER),  # what it says to the room that it is in, on the clock; pages that no room has touched cost nothing
+        ("speech", PLAYOUT_BUFFER),  # what its agent says there
     ],
     align=True,
 )
@@ -95,6 +104,8 @@ SCRATCH = np.dtype(
         ("pcm", "i2", 2880),  # 60 ms at 48 kHz
         ("made_up", "i2", 2880),  # what is put in place of audio that did not come
         ("past", "i2", PAST_SAMPLES),  # what was heard before it
+        ("mix", "i4", 2880),  # what a party hears of its room
+        ("filter", "i4", LINE_SAMPLES),  # of one whose rate is another
         ("events", "u1", 4096),  # of epoll
         ("clock", "i8", 2),  # a timespec
         ("served_ms", "i8"),  # the millisecond whose group was served last
@@ -103,7 +114,7 @@ SCRATCH = np.dtype(
         ("locked", "i8", 3),  # a call's source before the packet at hand
         ("bridges", "i8"),
         ("bell_fds", "i8", MAX_BRIDGES),
-        ("rung", "i8", MAX_BRIDGES),  # bridges that got something in this pass
+        ("rung", "i8", MAX_BRIDGES + 1),  # bridges that got something in this pass; the last stands for calls without an agent
     ],
     align=True,
 )
@@ -127,6 +138,15 @@ class Worker(NamedTuple):
     rx_batch: npt.NDArray[np.void]  # (1,) BATCH, of the shared port
     tx_batch: npt.NDArray[np.void]
     echo: Echo
+    rooms: npt.NDArray[np.int64]
+    """(rows, 1 + MAX_PARTIES): the rows that are in each room of this worker; column 0 counts them."""
+    sounds: Sounds
+
+
+@functools.cache
+def our_sounds() -> Sounds:
+    """What we bring along, made once."""
+    return sounds.load()
 
 
 def table_bytes(calls: int) -> int:
@@ -145,8 +165,10 @@ def make_worker(
     share: int,
     bell_fds: list[int],
     table: npt.NDArray[np.int64] | None = None,
+    heard: Sounds | None = None,
 ) -> Worker:
-    """The view of the worker `index`, with fresh scratch. `table`: of its shared port, in shared memory; None: one of its own."""
+    """The view of the worker `index`, with fresh scratch. `table`: of its shared port, in shared memory; None: one of its own.
+    `heard`: while people wait; None: what we bring along."""
     own = np.zeros(1, SCRATCH)
     mine = calls[index * share : (index + 1) * share]
     sharing = mine[mine["is_port_shared"] != 0]
@@ -157,6 +179,8 @@ def make_worker(
     own["bell_fds"][0, : len(bell_fds)] = bell_fds
     groups = np.zeros((GROUPS, share + 1), np.int64)
     totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
-    batches = batch.make(), batch.make()
-    lateness, guards = counters.lateness[index], echo.make(calls.size)
-    return Worker(calls, counters.calls, totals, lateness, rings, own, groups, sessions, table, *batches, guards)
+    batches, rooms = (batch.make(), batch.make()), np.zeros((share, 1 + MAX_PARTIES), np.int64)
+    lateness, guards, heard = counters.lateness[index], echo.make(calls.size), heard or our_sounds()
+    return Worker(
+        calls, counters.calls, totals, lateness, rings, own, groups, sessions, table, *batches, guards, rooms, heard
+    )  # fmt: skip

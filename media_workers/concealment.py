@@ -11,7 +11,7 @@ import math
 
 from shm.copying import copy
 from shm.jit import njit
-from shm.layout import AUDIO, FRAME_SAMPLES, TO_AI_SLOTS, TO_AI_WRITE
+from shm.layout import AUDIO, FRAME_SAMPLES, LINE, MIXED_FLAG, TO_AI_SLOTS, TO_AI_WRITE
 
 PAST_SAMPLES = 960
 """What is recalled of a stream when something is missing: a window and the lowest pitch at 16 kHz."""
@@ -24,6 +24,7 @@ MAX_STRETCH = 0.15  # of a period, forwards and backwards
 PERIOD_CHANGE = 0.85  # the future's period is at least this much of the past's
 MIN_FUTURE_HZ = 200  # 5 ms behind a period of the future, to know it by
 IS_PERIODIC = 0.4
+SILENT_AMPLITUDE = 64  # -54 dBov
 
 
 @njit
@@ -39,7 +40,8 @@ def recall(worker, row, past):
     cursor = words[row, TO_AI_WRITE] - 1
     while free > 0 and cursor >= 0 and words[row, TO_AI_WRITE] - cursor < TO_AI_SLOTS:
         slot = cursor & (TO_AI_SLOTS - 1)
-        if worker.rings.to_ai[row, slot]["kind"] == AUDIO:
+        frame = worker.rings.to_ai[row, slot]
+        if frame["kind"] == LINE or (frame["kind"] == AUDIO and frame["flags"] & MIXED_FLAG == 0):
             count = min(free, frame_samples)
             free -= count
             copy(past, free, worker.rings.to_ai_pcm[row], slot * frame_samples + frame_samples - count, count)
@@ -81,6 +83,16 @@ def pitch_period(past, sample_rate_hz):
         if score > best:
             best_lag, best = lag, score
     return best_lag
+
+
+@njit
+def is_periodic(past, period):
+    """Whether one of the two last periods of `past` can stand for both: they are alike, or there is next to nothing in them."""
+    start = past.size - period
+    energy = 0.0
+    for i in range(start - period, past.size):
+        energy += float(past[i]) * float(past[i])
+    return energy < 2 * period * SILENT_AMPLITUDE**2 or _similarity(past, start, start - period, period, 1) > IS_PERIODIC
 
 
 @njit

@@ -4,7 +4,7 @@
 successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
 """
 
-from media_workers import batch, capture, jitter_buffer, playout, rtcp, rtp, shared_port, sockets, source, srtp
+from media_workers import batch, capture, jitter_buffer, playout, rooms, rtcp, rtp, shared_port, sockets, source, srtp
 from media_workers.call_table import GROUPS, OPEN
 from shm import doorbell
 from shm.atomics import load_acquire, store_release
@@ -217,6 +217,8 @@ def serve(worker, row, now):
         jitter_buffer.fill_silence(worker, row, now)
     if now >= call["rtcp"]["next_ns"]:
         rtcp.report(worker, row, now)
+    if rooms.hears(call["place"]):
+        rooms.tell_agent(worker, row, now)
     tx, target = call["tx"], call["source"]
     if now < tx["next_tx_ns"]:
         return

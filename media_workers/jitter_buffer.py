@@ -11,7 +11,7 @@ Sequence numbers are extended (RFC 3550 A.1, as RFC 3711's packet index): the on
 
 import numpy as np
 
-from media_workers import codecs, concealment, dtmf_tone, echo, telephone_event, voice_activity
+from media_workers import codecs, concealment, dtmf_tone, echo, rooms, telephone_event, voice_activity
 from media_workers.codecs import opus
 from media_workers.comfort_noise import GAINS, NOISE, NOISE_STARTS, NOISE_STEP
 from media_workers.rtp import MAX_PAYLOAD_BYTES
@@ -28,6 +28,7 @@ from shm.layout import (
     DTMF,
     ECHO_FLAG,
     ECHO_GUARD,
+    LINE,
     SPEECH_FLAG,
     VOICED_FLAG,
 )
@@ -480,10 +481,15 @@ def _publish_frame(worker, row, frame, now_ns):
     rx["position"] = position + frame.size
     rx["partial_samples"] = 0
     rx["partial_flags"] = 0
-    ring.publish(worker.rings, row, AUDIO, flags, level, frame, 0, frame.size, position, rx["partial_timestamp"], 0, 0, now_ns)
     counters = worker.shown[row]["counters"]
-    counters[CALL_FRAMES] += 1
     counters[LEVEL_RX] = level
+    is_in_room = call["place"]["role"] != rooms.OUT
+    kind = LINE if is_in_room else AUDIO
+    ring.publish(worker.rings, row, kind, flags, level, frame, 0, frame.size, position, rx["partial_timestamp"], 0, 0, now_ns)
+    if is_in_room:
+        rooms.take_frame(worker, row, frame, flags, now_ns)
+        return
+    counters[CALL_FRAMES] += 1
     worker.totals[0, FRAMES_TO_AI] += 1
     worker.own[0]["rung"][call["bridge"]] = 1
 
@@ -498,4 +504,6 @@ def publish_key(worker, row, key, timestamp, now_ns):
     position = worker.calls[row]["rx"]["position"]
     ring.publish(worker.rings, row, DTMF, 0, 0, worker.own[0]["pcm"], 0, 0, position, timestamp, 0, key, now_ns)
     counters[KEYS] += 1
+    if worker.calls[row]["place"]["role"] != rooms.OUT:
+        rooms.take_key(worker, row, key)
     worker.own[0]["rung"][worker.calls[row]["bridge"]] = 1

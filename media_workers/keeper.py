@@ -23,7 +23,7 @@ from control_plane.config import Config
 from control_plane.errors import ConfigurationError
 from control_plane.listen_config import media_host
 from control_plane.notify import listen_fds, notify, watchdog_interval_s
-from media_workers import shared_port, sockets, warm_up
+from media_workers import shared_port, sockets, sounds, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.pulse import MS, Pulse
 from media_workers.worker import MediaWorker
@@ -71,6 +71,7 @@ class Keeper:
         self.is_successor = bool(stored)
         self.fds, self.bells = self._adopt_memory(stored) if self.is_successor else self._make_memory()
         self.rings, self.calls, self.counters, self.tables = self._map()
+        self.sounds = sounds.load(config.media.music)
         self.pidfds: dict[int, int] = {}
         self.pids: list[int] = [0] * len(self.cores)
         self.deaths: list[list[float]] = [[] for _ in self.cores]
@@ -215,7 +216,7 @@ class Keeper:
             forking.wake_on_time()
             os.sched_setaffinity(0, {self.cores[index]})
             signal.set_wakeup_fd(-1)
-            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells, self.tables[index])
+            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells, self.tables[index], self.sounds)
             MediaWorker(views, index, self.share, self.config, self.cores[index], self.epolls[index]).run()
             status = 0
         except BaseException:

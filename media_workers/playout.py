@@ -13,7 +13,7 @@ behind it (RFC 4733 2.5.1). Where it was not agreed they are sent as the tones t
 
 import numpy as np
 
-from media_workers import codecs, ducking, echo, rtp, tape, telephone_event
+from media_workers import codecs, ducking, echo, rooms, rtp, tape, telephone_event
 from media_workers.comfort_noise import NOISE, NOISE_DBOV, NOISE_STARTS, NOISE_STEP
 from media_workers.voice_activity import level_dbov
 from shm import ring
@@ -94,7 +94,7 @@ def build(worker, row, now_ns):
     call = worker.calls[row]
     tx = call["tx"]
     samples = call["packet_samples"]
-    spoken = _fill(worker, row, samples, now_ns)
+    spoken = _hear(worker, row, samples, now_ns)
     _add_noise(tx, worker.own[0]["pcm"], spoken, samples)
     level = level_dbov(worker.own[0]["pcm"], samples) if spoken else NOISE_DBOV
     if tx["tape"] == TAPE_RUNNING:
@@ -122,6 +122,40 @@ def build(worker, row, now_ns):
     counters[call_column] += 1
     worker.totals[0, column] += 1
     return size
+
+
+@njit
+def _hear(worker, row, samples, now_ns):
+    """What the far end is to hear next: of its agent, and of the room that it is in; how many samples."""
+    call = worker.calls[row]
+    place, tx = call["place"], call["tx"]
+    if place["role"] == rooms.OUT:
+        return _fill(worker, row, samples, now_ns)
+    if rooms.has_key(place) and (tx["key"] == 0 or place["key_left"] > 0):
+        return _pass_key(worker, row, samples)
+    spoken = 0
+    if rooms.agent_may_speak(place):
+        spoken = _fill(worker, row, samples, now_ns)
+    elif tx["key"] != 0:  # of another line, or its agent's from before it went out
+        tx["key_grew"] = 0
+        _end_key(tx)
+    return rooms.mix_in(worker, row, spoken, samples)
+
+
+@njit
+def _pass_key(worker, row, samples):
+    """A key that another line of the room pressed: as an event where that was agreed, else as its tones."""
+    call = worker.calls[row]
+    place, tx = call["place"], call["tx"]
+    if place["key_left"] == 0:
+        _follow_key(call, rooms.next_key(place, call["sample_rate_hz"]), 0)
+    pressed = rooms.sound_key(worker, row, samples)
+    tx["key_grew"] = 1 if pressed > 0 else 0
+    if tx["key"] != 0:
+        tx["key_samples"] += pressed
+        if pressed == 0:
+            _end_key(tx)
+    return samples
 
 
 @njit

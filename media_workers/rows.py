@@ -14,7 +14,7 @@ from control_plane import opus_library
 from control_plane.config import Opus
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
-from control_plane.messages import MediaDescription
+from control_plane.messages import MediaDescription, Party
 from media_workers import (
     capture,
     codecs,
@@ -23,6 +23,7 @@ from media_workers import (
     jitter_buffer,
     libopus,
     quality,
+    rooms,
     rtcp,
     shared_port,
     source,
@@ -39,6 +40,7 @@ from media_workers.jitter_buffer import SLOTS
 from media_workers.srtp import SRTP
 from shm import layout, ring, segment
 from shm.counters import CALL_COLUMN, CALL_COUNTERS, WORKER
+from shm.layout import MAX_BRIDGES
 
 TELL_APART = "calls of one address need their SSRCs in the SDP (a=ssrc) to be told apart: set shared_rtp_port = false for this trunk"
 TAPES = {"on": layout.TAPE_RUNNING, "off": layout.TAPE_OFF, "pause": layout.TAPE_PAUSED}
@@ -105,6 +107,7 @@ class Rows:
         generation = (now_ns << 8 | row & 0xFF) & 0x7FFF_FFFF_FFFF_FFFF
         for part in ("source", "rx", "tx", "voice", "key_press", "tones", "rtcp", "quality"):
             call[part] = np.zeros((), CALL[part])
+        rooms.leave(call)
         voice_activity.start(call["voice"])
         echo.forget(self.worker.echo, row)
         rx["ssrc"] = rx["other_ssrc"] = -1
@@ -114,6 +117,7 @@ class Rows:
         self._prepare_reports(call["rtcp"], now_ns)
         self._describe(row, media, now_ns)
         tx["next_tx_ns"] = self._on_grid(row, now_ns)
+        bridge = MAX_BRIDGES if bridge < 0 else bridge  # nobody's
         call["call_id"], call["bridge"], call["generation"], call["front"] = call_id.encode(), bridge, generation, front
         call["opened_ns"] = call["last_rx_ns"] = call["silence_told_ns"] = now_ns
         self._count_anew(row, call_id, generation, now_ns)
@@ -184,6 +188,7 @@ class Rows:
             rtcp.say_bye(self.worker, row, now_ns)
         call["state"], call["closed_ns"] = QUIET, now_ns
         srtp.forget(self.worker, row)
+        rooms.leave(call)
         values = self.worker.shown[row]["counters"]
         result = {name: int(values[column]) for column, (name, _) in enumerate(CALL_COUNTERS)}
         self.worker.shown[row]["call_id"] = b""
@@ -226,11 +231,18 @@ class Rows:
             self.close(call_id, now_ns)
         return len(orphans)
 
+    def place(self, room_id: str, parties: tuple[Party, ...], now_ns: int) -> None:
+        """Who hears whom: media_workers/rooms.py."""
+        rooms.place_parties(self, room_id, parties, now_ns)
+
+    def open_rows(self) -> npt.NDArray[np.int64]:
+        return self.first + np.flatnonzero(self.calls["state"][self.first : self.first + self.count] == OPEN)
+
     def regroup(self) -> None:
-        """Tell the duty cycle which rows to look at in which millisecond."""
-        groups = self.worker.groups
+        """Tell the duty cycle which rows to look at in which millisecond, and which are together."""
+        groups, rows = self.worker.groups, self.open_rows()
         groups[:, 0] = 0
-        rows = self.first + np.flatnonzero(self.calls["state"][self.first : self.first + self.count] == OPEN)
+        rooms.number_rooms(self.worker, rows)
         for group in range(GROUPS):
             members: npt.NDArray[np.int64] = rows[rows % GROUPS == group]
             groups[group, 1 : 1 + members.size] = members

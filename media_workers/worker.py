@@ -29,6 +29,8 @@ from control_plane.messages import (
     Message,
     OpenMedia,
     RecordMedia,
+    RoomSet,
+    SetRoom,
     TakeKey,
     UpdateMedia,
 )
@@ -140,6 +142,9 @@ class MediaWorker:
                 return MediaRecorded(call_id, state)
             case CaptureMedia(call_id=call_id, is_encrypted=is_encrypted):
                 self.rows.capture(call_id, is_encrypted, now_ns)
+            case SetRoom(room_id=room_id, parties=parties, number=number):
+                self.rows.place(room_id, parties, now_ns)
+                return RoomSet(room_id, number)
             case CloseMedia(call_id=call_id):
                 return MediaClosed(call_id, self.rows.close(call_id, now_ns) or {})
         return None

@@ -33,7 +33,7 @@ WORKER_COUNTERS = (
     ("packets_received", "datagrams read from RTP ports"),
     ("packets_sent", "RTP packets put on the wire"),
     ("frames_to_ai", "20 ms frames handed to agents"),
-    ("frames_from_ai", "20 ms frames of agents' speech put on the wire"),
+    ("frames_from_ai", "20 ms frames of agents' speech, or of the calls that one is joined with, put on the wire"),
     ("silence_frames", "20 ms frames of comfort noise sent because the agent had nothing to say"),
     ("sent_late", "packets sent more than 20 ms after their time"),
     ("worst_lateness_ns", "the latest that a packet was ever sent"),
@@ -61,7 +61,7 @@ CALL_COUNTERS = (
     ("malformed", "datagrams that were not RTP"),
     ("unknown_payload", "packets with a payload type that was not agreed"),
     ("frames_to_ai", "20 ms frames handed to the agent"),
-    ("frames_from_ai", "20 ms frames of the agent's speech that were sent"),
+    ("frames_from_ai", "20 ms frames of the agent's speech, or of the calls it is joined with, that were sent"),
     ("silence_frames", "20 ms frames of comfort noise sent"),
     ("sent_late", "packets sent more than 20 ms late"),
     ("longest_gap_ns", "longest time between two packets sent"),
@@ -86,6 +86,8 @@ CALL_COUNTERS = (
     ("mos_worst_x100", "the worst of it"),
     ("recovered_frames", "20 ms frames that were lost and came again inside the next packet (FEC of Opus)"),
     ("keys_dropped", "DTMF keys not told, because there were more than 20 in a second"),
+    ("stretched_samples", "samples of the far end put in for the other calls of its room, because what they should hear had not come"),
+    ("shortened_samples", "samples of it taken out again, because what came was more than they had to wait for"),
 )
 WORKER_GAUGES = frozenset(("heartbeat_ns", "generation", "pid", "core", "calls_open", "worst_lateness_ns"))
 CALL_GAUGES = frozenset(

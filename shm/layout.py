@@ -83,10 +83,12 @@ PLAYED_SAMPLES_BITS = 40
 PLAYED_SAMPLES_MASK = (1 << PLAYED_SAMPLES_BITS) - 1
 
 # What a FRAME is. Everything that happens to a call's audio goes through the one ring, hence in order.
-AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED, QUALITY = range(1, 9)
+AUDIO, DTMF, MARK_PLAYED, TURN_ENDED, DRAINED, HELD, CLOSED, QUALITY, LINE = range(1, 10)
+# LINE: 20 ms of the far end as AUDIO is, but of a call in a room: for concealment and the recorder. What its agent hears is AUDIO with
+# MIXED_FLAG, or nothing.
 # QUALITY: value is MOS x 100, position the round trip in us, turn the loss in 1/100 %, rtp_timestamp the jitter in us.
 # Flags of AUDIO.
-SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG, VOICED_FLAG, ECHO_FLAG = 1, 2, 4, 8, 16, 32
+SPEECH_FLAG, CONCEALED_FLAG, COMFORT_NOISE_FLAG, DISCONTINUITY_FLAG, VOICED_FLAG, ECHO_FLAG, MIXED_FLAG = 1, 2, 4, 8, 16, 32, 64
 SPEECH_HANGOVER_MS = 300
 """SPEECH_FLAG is off from the frame on that ends so long after the last sound: pauses between words are shorter.
 VOICED_FLAG is on where this very frame has sound: speech begins with the first of those in a row that it is found in."""

@@ -33,6 +33,7 @@ from control_plane.messages import (
 )
 from sip_front.outcome import outcome_of
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE
+from sip_front.seat import Seat
 from sip_front.session import Session
 
 log = logging.getLogger("calls")
@@ -95,6 +96,9 @@ class Call:
         self.opening = Cause.MEDIA_OPENED
         """Or one of the two that answer at once, or let the agent speak early (OPENINGS)."""
         self.ring_limit_ns = RING_LIMIT_NS
+        self.must_stay = False
+        """It is to be joined with a call on its worker: another one would be of no use."""
+        self.seat: Seat | None = None
         self.max_ns = 0
         """How long it may last once it is answered; 0: no limit."""
         self.end_ns: int | None = None
@@ -240,6 +244,8 @@ class Call:
             recording=self.recording,
             traceparent=self.traceparent,
             tenant=self.tenant,
+            room=self.seat.room if self.seat else "",
+            role=self.seat.party.role if self.seat else "",
         )
 
 
@@ -293,6 +299,9 @@ def resume_agent(call: Call, now_ns: int) -> None:
 def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
     if call.opened is None or call.state is CLOSING:
         return
+    if not call.agent:  # somebody else speaks there: it is joined with another call
+        call.step(Cause.AGENT_STARTED, now_ns)
+        return
     call.order_bridge(
         StartAgent(
             call_id=call.call_id,
@@ -315,7 +324,7 @@ def _order_agent(call: Call, now_ns: int, resumed: bool) -> None:
 
 
 def agent_is_there(call: Call, _now_ns: int) -> None:
-    call.bridge_command, call.has_agent = None, True
+    call.bridge_command, call.has_agent = None, bool(call.agent)
     if call.state in (State.UP, State.ANSWERED):
         call.step_deadline_ns = None
     elif call.state in (EARLY, LISTENING):

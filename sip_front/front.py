@@ -30,14 +30,16 @@ from control_plane.messages import (
     Message,
     Noted,
     Originate,
+    RoomSet,
     SipTraced,
     TakeKey,
     UpdateMedia,
 )
 from sip_front.admission import Admission
 from sip_front.arrivals import Arrivals
-from sip_front.call import Call, Cause, State
+from sip_front.call import SECOND, Call, Cause, State
 from sip_front.callers import Callers
+from sip_front.connecting import Connecting
 from sip_front.figures import FrontFigures
 from sip_front.limit import Limit
 from sip_front.moves import Moves
@@ -48,6 +50,7 @@ from sip_front.peers import Peer, Peers, Role
 from sip_front.phones import ELSEWHERE, Phones
 from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.redirection import Redirection
+from sip_front.rooms import Rooms
 from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.succession import PATIENCE_NS, WORKER_AWAY_LIMIT_NS, Succession
@@ -97,6 +100,7 @@ class Front:
         self.user_agent.figures = self.figures
         self.operators, self.orders, self.moves = Operators(self), Orders(self), Moves(self)
         self.arrivals = Arrivals(self)
+        self.rooms, self.connecting = Rooms(self), Connecting(self)
         self.succession = Succession(self)
         self.originator = Originator(self)
         self.messages: list[tuple[bytes, Message]] = []
@@ -119,6 +123,8 @@ class Front:
             if message.kind == "turn" and call is not None:
                 self.figures.take_turn(call.direction, call.trunk, message.values)
             self.operators.show(message, message.call_id)
+        elif isinstance(message, RoomSet):
+            self.rooms.acknowledge(message)
         elif not self._handle_fact(identity, message, now_ns):
             self.operators.receive(identity, message, now_ns)
         self._handle_events(now_ns)
@@ -209,7 +215,7 @@ class Front:
         return self.peers.choose("worker", now_ns, but=call.worker) is not None
 
     def another_worker(self, call: Call, now_ns: int) -> bool:
-        other = self.peers.choose("worker", now_ns, but=call.worker)
+        other = None if call.must_stay else self.peers.choose("worker", now_ns, but=call.worker)
         if other is None:
             return False
         self._release(call, "worker")
@@ -229,9 +235,11 @@ class Front:
             self.toll_guard.end(call)
             for limit in self.limits_of(call):
                 limit.calls.discard(call.call_id)
+            self.rooms.forget(call, now_ns)
         self.user_agent.touched.add(call.call_id)
         facts = call.facts(now_ns)
         self.operators.show_call(facts)
+        self.connecting.look(call, now_ns)
         if call.state is State.ENDED:
             self._release(call, "worker")
             self.orders.forget(call.call_id)
@@ -328,11 +336,12 @@ class Front:
             call.step(call.early_media if event.kind == "early" else CAUSES.get(event.kind, Cause.MEDIA_CHANGED), now_ns)
         self.user_agent.deadlines.schedule(call)
 
-    def staff(self, call: Call, route: Route, now_ns: int) -> str:
-        """A worker and a bridge for the call. Returns why there is none, or nothing."""
+    def staff(self, call: Call, route: Route, now_ns: int, worker: Peer | None = None) -> str:
+        """A worker, or the one that is given, and a bridge for the call. Returns why there is none, or nothing."""
         call.agent, call.arguments, call.recording = route.agent, route.arguments, "on" if route.record else "off"
-        for role in ("worker", "bridge"):
-            peer = self.peers.choose(role, now_ns)
+        roles: tuple[Role, ...] = ("worker", "bridge") if route.agent else ("worker",)
+        for role in roles:
+            peer = worker if worker and role == "worker" else self.peers.choose(role, now_ns)
             if peer is None:
                 return self.peers.why_none(role, now_ns)
             if role == "worker":
@@ -366,11 +375,26 @@ class Front:
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
         call.trunk, call.tenant = trunk, tenant
         call.early_media = Cause.EARLY_MEDIA_TO_HEAR if order.hears_early else Cause.EARLY_MEDIA
-        why_not = self.why_tenant_full(tenant, now_ns) or self.staff(call, Route(agent=order.agent, arguments=order.arguments), now_ns)
+        worker = self._worker_beside(order.beside, order.tenant, now_ns) if order.beside else None
+        if isinstance(worker, str):
+            return worker
+        call.must_stay, call.ring_limit_ns = worker is not None, order.ring_seconds * SECOND or call.ring_limit_ns
+        route = Route(agent=order.agent, arguments=order.arguments)
+        why_not = self.why_tenant_full(tenant, now_ns) or self.staff(call, route, now_ns, worker)
         if not why_not:
             self.calls_total += 1
             self.open(call, now_ns)
         return why_not
+
+    def _worker_beside(self, call_id: str, tenant: str, now_ns: int) -> Peer | str:
+        """The worker of that call, or why another one cannot be on it."""
+        beside = self.calls.get(call_id)
+        if beside is None or beside.state in (State.CLOSING, State.ENDED) or (tenant and beside.tenant != tenant):
+            return f"there is no call {clean(call_id, 80)} to be beside of: `bellframe calls` lists those that are up"
+        worker = self.peers.get("worker", beside.worker)
+        if worker is None or worker.is_silent(now_ns) or not worker.has_room():
+            return f"503: media worker {beside.worker}, which carries call {call_id}, takes no other call now; widen media.rtp_ports"
+        return worker
 
     # ---- workers and bridges ---------------------------------------------------------------------------------------
 
@@ -435,6 +459,8 @@ class Front:
                 call.fail(f"the far end sent no audio for {silent_ms / 1000:.0f} s; look at its address and at firewalls", now_ns)
             case AgentStarted():
                 call.step(Cause.AGENT_STARTED, now_ns)
+                if call.seat:  # another process had the call before
+                    self.rooms.remind(call)
             case AgentFailed(why=why):
                 call.fail(f"the agent {call.agent} failed: {why}", now_ns, 500)
         self.user_agent.deadlines.schedule(call)
@@ -466,6 +492,7 @@ class Front:
         self._handle_events(now_ns)
         self.peers.prune(now_ns)
         self.moves.expire(now_ns)
+        self.rooms.say_again()
         self.trunks.tick(now_ns)
         self.toll_guard.tick(self, now_ns, time.time())
         self.phones.registrar.expire(now_ns)

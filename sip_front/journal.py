@@ -19,6 +19,7 @@ from sip_front.dialog import Dialog
 from sip_front.message import BadMessage, Request, parse, parse_name_address
 from sip_front.registrar import Binding
 from sip_front.sdp import parse_sdp
+from sip_front.seat import Seat
 from sip_front.session import Session
 from sip_front.session_state import State as SessionState
 from sip_front.session_timer import State as TimerState
@@ -116,6 +117,7 @@ class Saved(msgspec.Struct, frozen=True, tag=True):
     end_ns: int | None = None
     max_ns: int = 0
     tenant: str = ""
+    seat: Seat | None = None
 
 
 class SavedPhones(msgspec.Struct, frozen=True, tag=True):
@@ -204,7 +206,7 @@ def save(call: Call) -> Saved | None:
         is_secure=session.is_secure, is_behind_nat=session.is_behind_nat,
         allowed=tuple(method for method in session.allowed if method.isascii()), recording=call.recording,
         traceparent=call.traceparent,
-        end_ns=call.end_ns, max_ns=call.max_ns, tenant=call.tenant,
+        end_ns=call.end_ns, max_ns=call.max_ns, tenant=call.tenant, seat=call.seat,
     )  # fmt: skip
 
 
@@ -261,6 +263,7 @@ def restore_call(saved: Saved, call: Call, now_ns: int) -> None:
     call.has_agent = saved.state != State.JOINING.name
     call.end_ns, call.max_ns, call.tenant = saved.end_ns, saved.max_ns, saved.tenant
     call.traceparent = saved.traceparent
+    call.seat = saved.seat
     call.record(saved.recording, now_ns)
     order_media(call, now_ns)
     order_agent(call, now_ns)

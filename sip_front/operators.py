@@ -15,9 +15,11 @@ from control_plane.messages import (
     CaptureCall,
     CaptureMedia,
     Capturing,
+    ConnectCall,
     Done,
     Drain,
     EndedCalls,
+    EnterRoom,
     Failed,
     GetCall,
     GetCalls,
@@ -29,6 +31,8 @@ from control_plane.messages import (
     HangUp,
     HoldCall,
     InstructCall,
+    JoinCalls,
+    LeaveRoom,
     Message,
     Noted,
     Originate,
@@ -112,6 +116,10 @@ class Operators:
                 return self._capture(message)
             case HoldCall() | Transfer():
                 return front.orders.receive(identity, message, now_ns)
+            case EnterRoom() | LeaveRoom() | JoinCalls():
+                return front.rooms.receive(identity, message, now_ns)
+            case ConnectCall():
+                return front.connecting.receive(identity, message, now_ns)
             case Originate(call_id=call_id):
                 why_not = front.originator.originate(identity, message, now_ns)
                 is_for_now = front.admission.is_draining or why_not.startswith("503")

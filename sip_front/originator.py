@@ -45,6 +45,8 @@ class Originator:
             return ""
         if not 0 < len(order.call_id) <= MAX_CALL_ID or not all("!" <= c <= "~" for c in order.call_id):
             return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
+        if not order.agent and not order.beside:
+            return f"who is to talk to {clean(order.to, 80)}? Name an agent, or with beside the call that it is to be joined with"
         if self.front.admission.is_draining:
             return DRAINING
         if order.tenant and order.tenant not in self.front.tenants:
@@ -105,6 +107,7 @@ class Originator:
         failed = msgspec.structs.replace(begun, state="ended", cause=clean(why, 300), outcome="failed", ended_at=now)
         self.front.remember(failed)
         self.front.operators.show_call(failed)
+        self.front.connecting.fail(failed, time.monotonic_ns())
 
 
 def facts_of(order: Originate, now: float) -> CallFacts:

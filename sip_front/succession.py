@@ -106,6 +106,7 @@ class Succession:
                 front.calls.pop(saved.call_id, None)
                 why = clean(f"the front died, and the next one could not go on with it: {failure}", 300)
                 self.closing[saved.call_id] = msgspec.structs.replace(journal.facts_of(saved), cause=why)
+        front.rooms.restore(now_ns)
         log.warning("took %s over from the front before", table.count(len(front.calls), "call"))
 
     def _take_over(self, saved: Saved, now_ns: int) -> None:

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--caller", default="", metavar="NUMBER", help="who calls, for the called party's display")
     parser.add_argument("--trunk", default="", metavar="NAME", help="which of [[trunks]] it goes through (default: the first that may)")
     parser.add_argument("--early", action="store_true", help="the agent hears it from its early media on: ringing tones, announcements")
+    parser.add_argument("--beside", default="", metavar="ID", help="a call that this one may be joined with: on the same media worker")
     client.add_runtime_argument(parser)
     client.add_json_argument(parser)
 
@@ -98,7 +99,10 @@ def dial(directory: pathlib.Path, arguments: argparse.Namespace) -> int:
         raise client.CommandFailed(f"--play: there is no file {arguments.play}")
     # The bridge opens them, and it may run in another directory.
     files = {name: str(pathlib.Path(path).absolute()) for name, path in given.items() if path}
-    order = Originate(call_id, arguments.what, arguments.agent, arguments.caller, files, arguments.trunk, hears_early=arguments.early)
+    order = Originate(
+        call_id, arguments.what, arguments.agent, arguments.caller, files, arguments.trunk, hears_early=arguments.early,
+        beside=arguments.beside,
+    )  # fmt: skip
     with client.connection(directory) as channel:
         outcome = Outcome(call_id, is_quiet=arguments.json)
         try:

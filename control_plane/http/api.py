@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from control_plane.http import calls, campaigns, capture, events, health, metrics, page, tenancy, twilio
+from control_plane.http import calls, campaigns, capture, events, health, metrics, page, rooms, tenancy, twilio
 from control_plane.http.problem import Handler, Problem, problems
 from control_plane.http.services import SERVICES, Services
 from control_plane.messages import CallFacts, Traced
@@ -44,6 +44,10 @@ OPERATIONS = (
     Operation("POST",   ONE + "/hold",     calls.hold,        202,    None,                CallFacts),
     Operation("POST",   ONE + "/resume",   calls.resume,      202,    None,                CallFacts),
     Operation("POST",   ONE + "/dtmf",     calls.press_keys,  202,    calls.KeysOrder,     CallFacts),
+    Operation("POST",   ONE + "/join",     rooms.join,        202,    rooms.JoinOrder,     CallFacts),
+    Operation("POST",   ONE + "/connect",  rooms.connect,     202,    rooms.ConnectOrder,  CallFacts),
+    Operation("POST",   ONE + "/room",     rooms.enter,       202,    rooms.RoomOrder,     CallFacts),
+    Operation("DELETE", ONE + "/room",     rooms.leave,       204),
     Operation("POST",   CAMPAIGNS,         campaigns.create,  201,    campaigns.NewCampaign, campaigns.CampaignFacts),
     Operation("GET",    CAMPAIGNS,         campaigns.list_campaigns, 200, None,             campaigns.CampaignList),
     Operation("GET",    CAMPAIGN,          campaigns.show,    200,    None,                campaigns.CampaignFacts),

@@ -42,7 +42,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class NewCall(Order, frozen=True):
     to: Annotated[Target, Meta(description="A SIP URI, or a number if a trunk takes it.")]
-    agent: Annotated[Target, Meta(description="Who talks: echo, menu, or MODULE:CLASS.")]
+    agent: Annotated[str, Meta(description="Who talks: echo, menu, or MODULE:CLASS.", max_length=512, pattern=r"^[^\x00-\x20\x7f]*$")] = ""
+    beside: Annotated[Text, Meta(description="A call that this one may be joined with. Then it may do without an agent.")] = ""
     caller: Annotated[Text, Meta(description="Who calls, for the display of the called party.")] = ""
     trunk: Annotated[Text, Meta(description="Which trunk of the configuration. Empty: as routing says.")] = ""
     arguments: Annotated[dict[str, str], Meta(description="What the agent finds in call.arguments.")] = {}
@@ -110,6 +111,8 @@ async def create(request: web.Request) -> web.Response:
     """Call out. What becomes of it: GET its address, watch /v1/events, or name a webhook."""
     services = request.app[SERVICES]
     order, asked = await read(request, NewCall)
+    if not order.agent and not order.beside:
+        raise Refusal(422, "$.agent: name who talks, or with `beside` the call that it is to be joined with")
     if order.webhook:
         services.webhooks.check_url(order.webhook)
     key = request.headers.get("Idempotency-Key")

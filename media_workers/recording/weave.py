@@ -17,8 +17,10 @@ from shm.layout import (
     AUDIO,
     DISCONTINUITY_FLAG,
     GENERATION,
+    LINE,
     MAX_FRAME_SAMPLES,
     MAX_PACKET_MS,
+    MIXED_FLAG,
     REEL,
     REEL_AT,
     REEL_NS,
@@ -207,7 +209,7 @@ def _take_heard(rings, row, track, window, frame, pcm):
             return False
         if following != cursor + 1 or frame[0]["sequence"] != cursor:
             track["lost_left"] += following - cursor
-        elif frame[0]["kind"] == AUDIO:
+        elif frame[0]["kind"] == LINE or (frame[0]["kind"] == AUDIO and frame[0]["flags"] & MIXED_FLAG == 0):
             samples = max(0, min(frame[0]["samples"], MAX_FRAME_SAMPLES))
             asked = _at(track, frame[0]["captured_ns"]) - samples - frame[0]["position"]  # had it been on its way for no time
             is_anew = _begins_anew(track, frame[0]["flags"], asked)

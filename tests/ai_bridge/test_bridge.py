@@ -13,11 +13,19 @@ from control_plane.messages import (
     Alive,
     AnswerCall,
     CallAnswered,
+    ConnectCall,
+    ConnectEnded,
+    EnterRoom,
+    Failed,
     HangUp,
     HoldCall,
     HoldEnded,
+    JoinCalls,
+    LeaveRoom,
     Noted,
+    Party,
     RecordCall,
+    RoomChanged,
     Transfer,
     TransferEnded,
 )
@@ -64,6 +72,9 @@ class Diary(Agent):
 
     def on_hold(self, is_held: bool) -> None:
         self.events.append(("hold", is_held, self.call.is_held))
+
+    def on_room(self, room: str) -> None:
+        self.events.append(("room", room))
 
     def on_end(self, cause: str) -> None:
         self.events.append(("end", cause))
@@ -620,6 +631,58 @@ def test_an_agent_learns_what_became_of_hold_and_transfer(tmp_path):
             await scene.until(lambda: len(scene.of(Transfer)) == 2)
             scene.stop("a")
             assert [(await what).status for what in (back, moved)] == [481, 481] and not await call.hold()
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_connects_its_caller_and_gets_it_back(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            await scene.call(f"{module_with(Diary=Diary)}:Diary")
+            diary = Diary.of["a"]
+            call = diary.call
+            ringing = asyncio.ensure_future(call.connect("sip:desk@x", agent="whisper", back=True, ring_seconds=20))
+            await scene.until(lambda: scene.of(ConnectCall))
+            (order,) = scene.of(ConnectCall)
+            assert order == ConnectCall("a", "sip:desk@x", order.leg_id, ring_seconds=20, agent="whisper", after="return")
+            scene.switchboard.send(b"bridge-0", RoomChanged("a", order.leg_id, "music", "listen"))
+            await scene.until(lambda: call.room)
+            assert (call.role, call.agent_role) == ("music", "listen") and not ringing.done()
+            scene.switchboard.send(b"bridge-0", RoomChanged("a", order.leg_id, "talk", "whisper"))
+            scene.switchboard.send(b"bridge-0", ConnectEnded("a", order.leg_id, True, 200))
+            connection = await ringing
+            assert connection and (connection.call_id, connection.status) == (order.leg_id, 200) and call.agent_role == "whisper"
+            scene.switchboard.send(b"bridge-0", RoomChanged("a"))
+            await scene.until(lambda: [event for event in diary.events if event[0] == "room"][2:])
+            assert [event for event in diary.events if event[0] == "room"] == [("room", order.leg_id), ("room", order.leg_id), ("room", "")]
+            assert (call.room, call.agent_role) == ("", "talk")
+            ringing = asyncio.ensure_future(call.connect("sip:desk@x"))
+            await scene.until(lambda: len(scene.of(ConnectCall)) == 2)
+            scene.switchboard.send(b"bridge-0", ConnectEnded("a", scene.of(ConnectCall)[1].leg_id, False, 486, "486 Busy Here"))
+            assert not (busy := await ringing) and (busy.status, busy.why) == (486, "486 Busy Here")
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_joins_enters_and_leaves(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            await scene.call(f"{module_with(Diary=Diary)}:Diary")
+            call = Diary.of["a"].call
+            for asked, order in (
+                (call.join("b", agent="listen", back=True), JoinCalls("a", "b", "listen", "return")),
+                (call.enter("weekly"), EnterRoom("weekly", Party("a", agent="talk"), "return")),
+                (call.enter("weekly", agent="whisper", to="b", back=False), EnterRoom("weekly", Party("a", agent="whisper", agent_to="b"))),
+                (call.leave(), LeaveRoom("a")),
+            ):
+                waiting = asyncio.ensure_future(asked)
+                await scene.until(lambda order=order: scene.of(type(order)) and scene.of(type(order))[-1] == order)
+                scene.switchboard.send(b"bridge-0", RoomChanged("a", "r"))
+                assert await waiting
+            waiting = asyncio.ensure_future(call.join("elsewhere"))
+            await scene.until(lambda: len(scene.of(JoinCalls)) == 2)
+            scene.switchboard.send(b"bridge-0", Failed("call a is on media worker 0, and call elsewhere on 1", 422, "a"))
+            assert not (refused := await waiting) and "media worker" in refused.why
 
     asyncio.run(scenario())
 

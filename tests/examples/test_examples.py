@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ai_bridge.loader import load
-from control_plane.messages import HangUp, Noted
+from control_plane.messages import ConnectCall, ConnectEnded, HangUp, LeaveRoom, Noted, RoomChanged
 from shm.layout import SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import stage
@@ -119,5 +119,32 @@ def test_batch(tmp_path):
             assert [n.call_id for n in scene.of(Noted)] == ["loud"]
             loud.tick(1)
             assert (loud.heard() == 10_000).all()
+
+    asyncio.run(scenario())
+
+
+def test_receptionist(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("receptionist:Receptionist", arguments={"desk": "sip:desk@x"})
+            line.caller_presses("1")
+            scene.ring()
+            await scene.until(lambda: scene.of(ConnectCall))
+            (order,) = scene.of(ConnectCall)
+            assert (order.to, order.meanwhile, order.after) == ("sip:desk@x", "music", "return")
+            scene.switchboard.send(b"bridge-0", RoomChanged("a", order.leg_id))
+            scene.switchboard.send(b"bridge-0", ConnectEnded("a", order.leg_id, True, 200))
+            await scene.until(lambda: bridge.calls["a"].room)
+            line.caller_presses("*")
+            scene.ring()
+            await scene.until(lambda: scene.of(LeaveRoom) == [LeaveRoom("a")])
+            before = bridge.calls["a"].queued_ms
+            scene.switchboard.send(b"bridge-0", RoomChanged("a"))
+            await scene.until(lambda: bridge.calls["a"].queued_ms == before + 600)
+            line.caller_presses("1")
+            scene.ring()
+            await scene.until(lambda: len(scene.of(ConnectCall)) == 2)
+            scene.switchboard.send(b"bridge-0", ConnectEnded("a", scene.of(ConnectCall)[1].leg_id, False, 486, "486 Busy Here"))
+            await scene.until(lambda: [note.text for note in scene.of(Noted)] == ["486 486 Busy Here"])
 
     asyncio.run(scenario())

@@ -20,6 +20,8 @@ from control_plane.messages import (
     Message,
     OpenMedia,
     RecordMedia,
+    RoomSet,
+    SetRoom,
     StartAgent,
     UpdateMedia,
 )
@@ -191,6 +193,8 @@ class Machine:
                 return MediaRecorded(call_id, state)
             case CloseMedia(call_id=call_id):
                 return MediaClosed(call_id)
+            case SetRoom(room_id=room_id, number=number):
+                return RoomSet(room_id, number)
             case StartAgent(call_id=call_id):
                 return AgentStarted(call_id)
         return None

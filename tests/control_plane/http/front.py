@@ -17,7 +17,9 @@ from control_plane.http_config import Http, Records
 from control_plane.messages import (
     CallFacts,
     Calls,
+    ConnectCall,
     Done,
+    EnterRoom,
     Failed,
     GetCall,
     GetCalls,
@@ -25,6 +27,8 @@ from control_plane.messages import (
     GetTrace,
     HangUp,
     HoldCall,
+    JoinCalls,
+    LeaveRoom,
     Message,
     Originate,
     PeerFacts,
@@ -71,6 +75,13 @@ class Front:
             case HangUp(call_id=call_id) | Transfer(call_id=call_id) | HoldCall(call_id=call_id) | PressKeys(call_id=call_id):
                 self.others.append(message)
                 return [Done() if call_id in self.calls else Failed("there is no such call", 404)]
+            case JoinCalls() | EnterRoom() | LeaveRoom():
+                self.others.append(message)
+                return [self.refusal or Done()]
+            case ConnectCall(leg_id=leg_id, to=to):
+                self.others.append(message)
+                self.calls[leg_id] = CallFacts(leg_id, "calling", "outbound", "", to, "", 1.7e9, 0.0)
+                return [Done(leg_id)]
             case GetTrace(call_id="c-1"):
                 return [Traced("c-1", (SipTraced("c-1", 1, False, "INVITE", "192.0.2.1:5060", text="INVITE ..."),))]
             case Watch():

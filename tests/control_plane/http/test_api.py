@@ -18,7 +18,7 @@ def test_every_operation_is_described_with_what_it_takes_and_gives() -> None:
     assert create["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/NewCall"}
     assert create["responses"]["202"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/CallFacts"}
     schemas = found["components"]["schemas"]
-    assert schemas["NewCall"]["required"] == ["to", "agent"] and schemas["NewCall"]["additionalProperties"] is False
+    assert schemas["NewCall"]["required"] == ["to"] and schemas["NewCall"]["additionalProperties"] is False
     assert "no answer" in schemas["CallFacts"]["properties"]["outcome"]["enum"]
     assert all(method["summary"] for methods in found["paths"].values() for method in methods.values())
 

@@ -76,6 +76,8 @@ def test_a_key_whose_order_failed_may_be_used_again(tmp_path: pathlib.Path, fron
 
 WRONG = [
     ({"agent": "echo"}, 422, "missing required field `to`"),
+    ({"to": "sip:a@b"}, 422, "name who talks"),
+    ({**ORDER, "agent": "a b"}, 422, "$.agent"),
     ({**ORDER, "to": ""}, 422, "$.to"),
     ({**ORDER, "to": "sip:a@b\r\nX: 1"}, 422, "$.to"),
     ({**ORDER, "speed": 3}, 422, "unknown field `speed`"),
