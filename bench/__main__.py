@@ -25,6 +25,7 @@ QUESTIONS = {
     "packet_to_agent": "from the packet to the agent's ring",
     "interruption": "from the caller's voice to silence on the wire",
     "voice_activity": "who notices that a caller speaks in noise, and what it costs",
+    "agents": "calls that one bridge process carries, with an agent each and with one for all",
     "echo": "how often an agent interrupts itself through the caller's speakerphone",
     "turns": "what an interrupted agent is told against the recording of the wire",
     "takeover": "the gap when a worker is killed",

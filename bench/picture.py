@@ -81,6 +81,11 @@ def _voice_activity(axes: Any, found: Any) -> None:
     axes.legend(frameon=False)
 
 
+def _agents(axes: Any, found: Any) -> None:
+    values = {name.replace(", ", "\n"): row["core_percent"] for name, row in found.items()}
+    _bars(axes, values, "% of a core", "One bridge process: the CPU that its calls take")
+
+
 def _echo(axes: Any, found: Any) -> None:
     for n, (name, color) in enumerate((("unguarded", "#b0b8c4"), ("guarded", "#4878a8"))):
         heights = [row[name]["self_interruptions_a_minute"] for row in found.values()]
@@ -241,6 +246,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "packet_to_agent": _packet_to_agent,
     "interruption": _interruption,
     "voice_activity": _voice_activity,
+    "agents": _agents,
     "echo": _echo,
     "turns": _turns,
     "takeover": _takeover,
