@@ -4,6 +4,7 @@ Values are text that holds any octets (UTF-8, others as surrogates), so that wha
 Every function reads its text once; no pattern here can backtrack.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
@@ -22,7 +23,8 @@ VIA_PROTOCOL = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+
 MARKS = re.compile(r'\\.|[",;<>]', re.DOTALL)
 # What nearly every message has, in one step. Whatever differs is read the long way, with the same result.
 USUAL_VIA = re.compile(
-    r"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9][A-Za-z0-9.\-]*)(?<![.\-])(?::([0-9]{1,4}))?(;rport)?;branch=([A-Za-z0-9\-.!%*_+`'~]+)",
+    r"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9][A-Za-z0-9.\-]*)(?<![.\-])(?::([0-9]{1,4}))?"
+    r"(?:(;rport)(?:=([0-9]+))?)?;branch=([A-Za-z0-9\-.!%*_+`'~]+)(?:(;rport)(?:=([0-9]+))?)?",
     re.ASCII,
 )
 USUAL_ADDRESS = re.compile(r'(?:"([^"\\]*)" )?<([^\x00-\x20\x7f<>"\\]+)>(?:;tag=([A-Za-z0-9\-.!%*_+`\'~]+))?')
@@ -59,6 +61,7 @@ KNOWN = {spelling: name for name in (*LISTS, *SINGLE) for spelling in (name, nam
 }
 
 
+KNOWN_NAMES, KNOWN_CHARACTERS = 1024, 64  # of headers that we have no table for: 100 KB at most, whoever sends
 USUAL = frozenset(("branch", "rport", "received", "tag", "lr", "transport", "expires", "q"))
 """Parameter names that need no look at each letter."""
 
@@ -82,6 +85,16 @@ def canonical(name: str) -> str:
 
     Everything that looks a header up, filters or forwards it goes through here, so that no spelling slips past.
     """
+    return _known_name(name) if len(name) <= KNOWN_CHARACTERS else _canonical(name)
+
+
+@functools.lru_cache(KNOWN_NAMES)
+def _known_name(name: str) -> str:
+    """X- headers are the same in every call of a trunk."""
+    return _canonical(name)
+
+
+def _canonical(name: str) -> str:
     name = name.strip(" \t")
     if not TOKEN.fullmatch(name):  # before lower(), which makes a plain k of the Kelvin sign
         raise BadMessage(f"{quoted(name)} is not the name of a header")
@@ -148,6 +161,8 @@ class Headers:
         if name not in self.first:
             return []
         values = [value for key, value in self.lines if key == name]
+        if all(values) and "," not in "".join(values):
+            return values
         return [part for value in values for part in split_list(value)] if name in LISTS else values
 
     def add(self, name: str, value: str) -> None:
@@ -246,11 +261,16 @@ class NameAddress(NamedTuple):
 def parse_via(text: str) -> Via:
     """Raises BadMessage."""
     usual = USUAL_VIA.fullmatch(text)
-    if usual:
-        transport, host, port, rport, branch = usual.groups()
-        params = {"rport": None, "branch": branch} if rport else {"branch": branch}
-        return Via(transport, host, int(port) if port else None, MappingProxyType(params))
-    return _parse_via(text)
+    if usual is None:
+        return _parse_via(text)
+    transport, host, port, before, rport_before, branch, behind, rport_behind = usual.groups()
+    if before is None:
+        params = {"branch": branch} if behind is None else {"branch": branch, "rport": rport_behind}
+    elif behind is None:
+        params = {"rport": rport_before, "branch": branch}
+    else:
+        return _parse_via(text)
+    return Via(transport, host, int(port) if port else None, MappingProxyType(params))
 
 
 def _parse_via(text: str) -> Via:

@@ -15,6 +15,8 @@ from sip_front.header import (
     KNOWN,
     MAGIC_COOKIE,
     TOKEN,
+    USUAL_ADDRESS,
+    USUAL_VIA,
     BadMessage,
     Headers,
     NameAddress,
@@ -42,9 +44,13 @@ MAX_BODY = 64 * 1024
 MAX_CONTENT_LENGTH = 9_999_999_999  # ten digits: more wrapped round in somebody's 32 bits
 
 STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]*))?", re.IGNORECASE | re.ASCII)
+USUAL_REQUEST_LINE = re.compile(r'([A-Z]+) ([^\x00-\x20\x7f<>"\\]+) SIP/2\.0')
+USUAL_CSEQ = re.compile(r"([0-9]{1,9}) ([A-Z]+)", re.ASCII)
 VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII)
 USUAL_TARGET = re.compile(
-    r"sips?:(?:[A-Za-z0-9+\-_.]+@)?[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?(?::[0-9]{1,4})?(?:;lr|;transport=[A-Za-z]+)?", re.ASCII
+    r"sips?:(?:[A-Za-z0-9+\-_.]+@)?[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?(?::[0-9]{1,4})?"
+    r"(?:;lr)?(?:;(?!lr[;=]|lr\Z)[A-Za-z]+=[A-Za-z0-9\-._]+)?",
+    re.ASCII,
 )
 """A URI that is right beyond doubt."""
 FOLD = re.compile(r"\r\n[ \t]+")
@@ -101,7 +107,9 @@ class _Common:
     @property
     def contact(self) -> NameAddress | None:
         """The first; None: there is none. `uri` is "*" where a REGISTER says so."""
-        text = self.headers.get("Contact")
+        text = self.headers.first.get("Contact")
+        if text and "," in text:
+            text = self.headers.get("Contact")
         return self._address("Contact", text) if text else None
 
     @property
@@ -112,6 +120,9 @@ class _Common:
     def cseq(self) -> tuple[int, str]:
         """Number and method. Below 2**31 by 8.1.1.5; all 32 bits are taken."""
         text = self._need("CSeq")
+        usual = USUAL_CSEQ.fullmatch(text)
+        if usual:
+            return int(usual[1]), usual[2]
         number_text, _, method = text.replace("\t", " ").partition(" ")
         number, method = parse_number(number_text, 2**32 - 1), method.strip(" ")
         if number is None or not TOKEN.fullmatch(method):
@@ -120,7 +131,7 @@ class _Common:
 
     @property
     def max_forwards(self) -> int | None:
-        text = self.headers.get("Max-Forwards")
+        text = self.headers.first.get("Max-Forwards")
         if text is None:
             return None
         hops = parse_number(text, 255)
@@ -129,7 +140,9 @@ class _Common:
         return hops
 
     def _need(self, name: str) -> str:
-        text = self.headers.get(name)
+        text = self.headers.first.get(name)
+        if text and "," in text:
+            text = self.headers.get(name)
         if not text:
             raise BadMessage(f"the message has no {name}")
         return text
@@ -216,6 +229,9 @@ def parse(octets: bytes) -> Message:
 
 def _parse_start_line(line: str) -> tuple[Message, BadMessage | None]:
     """Raises BadMessage where nothing can be answered; returns one where a request can be read, but not accepted."""
+    usual = USUAL_REQUEST_LINE.fullmatch(line)
+    if usual and len(line) <= MAX_VALUE:
+        return Request(usual[1], usual[2]), None
     if "\r" in line or "\n" in line or len(line) > MAX_VALUE:
         raise BadMessage(f"{quoted(line)} is too long or broken by a lone CR or LF: no start of a SIP message")
     if line[:4].upper() == "SIP/":
@@ -278,7 +294,7 @@ def _read_headers(head: str, headers: Headers) -> BadMessage | None:
 
 def _cut_body(message: Message, rest: bytes) -> BadMessage | None:
     """Over UDP the datagram ends the body where no Content-Length does (18.3)."""
-    lengths = message.headers.get_all("Content-Length")
+    lengths = [value for name, value in message.headers.lines if name == "Content-Length"]
     if not lengths:
         message.body = rest
         return None
@@ -304,19 +320,25 @@ def validate(message: Message) -> None:
 
 
 def _validate_headers(message: Message) -> None:
-    names = [name for name, _ in message.headers.lines]
-    if len(names) > len(message.headers.first):
+    lines = message.headers.lines
+    vias = [value for name, value in lines if name == "Via"]
+    if len(lines) - len(message.headers.first) != len(vias) - 1:  # something beside Via stands there more than once
+        names = [name for name, _ in lines]
         for name in ONLY_ONCE:
             if names.count(name) > 1:
                 raise BadMessage(f"{name} stands there {names.count(name)} times, and only one is allowed")
-    vias = message.headers.get_all("Via")
+    if "," in "".join(vias):
+        vias = message.headers.get_all("Via")
     if len(vias) > MAX_VIAS:
         raise BadMessage(f"{len(vias)} Vias; we take {MAX_VIAS}", 513)
     _ = message.top_via, message.from_, message.to, message.max_forwards
     for via in vias[1:]:
-        parse_via(via)
-    if " " in message.call_id or "\t" in message.call_id:
-        raise BadMessage(f"Call-ID {quoted(message.call_id)} holds a space")
+        usual = USUAL_VIA.fullmatch(via)
+        if usual is None or (usual[4] and usual[7]):
+            parse_via(via)
+    call_id = message.call_id
+    if " " in call_id or "\t" in call_id:
+        raise BadMessage(f"Call-ID {quoted(call_id)} holds a space")
     if len(message.body) > MAX_BODY:
         raise BadMessage(f"a body of {len(message.body)} octets; we take {MAX_BODY}", 413)
     cseq_method = message.cseq[1]
@@ -338,7 +360,8 @@ def _validate_request(request: Request) -> None:
         raise BadMessage(f"the Request-URI {quoted(request.uri)} holds headers, which belong into the message (19.1.1)")
     for name in ("Record-Route", "Route"):
         for value in request.headers.get_all(name) if name in request.headers else ():
-            _check_target(name, parse_name_address(value).uri)
+            usual = USUAL_ADDRESS.fullmatch(value)
+            _check_target(name, usual[2] if usual else parse_name_address(value).uri)
     contact = request.contact
     if contact and contact.uri != "*":
         _check_target("Contact", contact.uri)

@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sip_front import uri
 from sip_front.uri import BadUri, UnknownScheme, Uri, parse_number, parse_uri, quoted
 
 URIS = [
@@ -114,3 +117,19 @@ def test_any_text_is_a_uri_that_comes_back_or_a_bad_uri(text):
     except BadUri:
         return
     assert parse_uri(uri.encode()) == uri
+
+
+USUAL = st.from_regex(uri.USUAL_URI, fullmatch=True)
+USUAL_AND_NOT = USUAL | st.text("sip:s@tel+%;=?&lr0.-[]", max_size=40).map(lambda text: f"sip:{text}")
+
+
+@given(USUAL_AND_NOT)
+def test_the_short_way_is_the_long_way(text: str) -> None:
+    def result(read: Callable[[str], Uri]) -> object:
+        try:
+            found = read(text)
+        except BadUri as failure:
+            return str(failure)
+        return found, found.number, found.encode()
+
+    assert result(uri.parse_uri) == result(uri._parse_uri)
