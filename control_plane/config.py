@@ -316,7 +316,7 @@ def check(config: Config) -> Config:
     check_digest(config)
     for name in config.keys:
         credentials.check_name(name, "keys")
-    check_routes(config.routes, config.trunks)
+    check_routes(config.routes, config.trunks, config.users)
     check_tenants(config.tenants, config.trunks, config.routes, config.users)
     if any(route.webhook for route in config.routes) and not (config.http.webhook_secret or config.http.webhook_secret_file):
         raise ConfigurationError("routes.webhook: name http.webhook_secret too, or the receiver cannot know that it was us")

@@ -47,6 +47,8 @@ class Answer(msgspec.Struct, frozen=True):
     formats: tuple[str, ...] = ()
     srtp: str = ""
     limits: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
+    """Where nobody answers, or its webhook decides nothing: what becomes of it then, in this order."""
 
 
 class Lines:
@@ -72,7 +74,11 @@ def run(config: Config, question: Question, addresses: Mapping[str, frozenset[st
     for row in routing.rows:
         reason = row.why_not(asked)
         if not reason:
-            return _taken(config, row.name, row.route, Answer(True, why, trunk, tenant, tuple(passed)), owner)
+            goes_on = row.route.rings or bool(row.route.webhook)
+            later = [other for other in routing.fitting(asked) if goes_on and other.position > row.position]
+            others = tuple(f"{other.name}: {what_becomes(other.route)}" for other in later)
+            so_far = Answer(True, why, trunk, tenant, tuple(passed), otherwise=others)
+            return _taken(config, row.name, row.route, so_far, owner)
         passed.append(PassedOver(row.name, reason))
     return Answer(True, why, trunk, tenant, tuple(passed), outcome=routing.why_none(asked), status=404)
 
@@ -130,7 +136,8 @@ def _limits(config: Config, route: Route, trunk: Trunk | None) -> list[str]:
         if tenant.name == owner and tenant.max_calls:
             found.append(f"{tenant.max_calls} calls at a time (max_calls of tenant {tenant.name})")
     found += [f"{route.max_minutes} min (max_minutes)"] if route.max_minutes else []
-    found += [f"{route.ring_seconds} s until its agent answers (ring_seconds)"] if route.answer == "early" else []
+    rings = route.rings or route.answer == "early"
+    found += [f"{route.ring_seconds} s until somebody answers (ring_seconds)"] if rings else []
     return found
 
 

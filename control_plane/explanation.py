@@ -93,6 +93,9 @@ def what_becomes(route: Route) -> str:
         otherwise = what_becomes(rest) if route.target else "the next route that fits"
         host = urlsplit(route.webhook).hostname
         return f"as its webhook at {host} decides within {route.webhook_seconds:g} s; where it does not, {otherwise}"
+    if route.rings:
+        limit = f", ended after {route.max_minutes} min" if route.max_minutes else ""
+        return f"rings {route.target} for {route.ring_seconds} s{limit}; where nobody answers, the next route that fits"
     if not route.agent:
         return route.target
     found = [f"agent {route.agent}", ANSWERS[route.answer]]
@@ -105,7 +108,7 @@ def what_becomes(route: Route) -> str:
 def is_for_all(route: Route) -> bool:
     """Whatever comes fits, and goes no further."""
     conditions = route.headers or route.hours or route.tenant
-    return bool(route.target) and not conditions and (route.to, route.caller, route.trunk) == ("*", "*", "*")
+    return bool(route.target) and not route.rings and not conditions and (route.to, route.caller, route.trunk) == ("*", "*", "*")
 
 
 def _calls_out(config: Config) -> Iterator[str]:

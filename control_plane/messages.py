@@ -211,6 +211,9 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     agent: str | None = None
     refuse: int | None = None
+    phones: tuple[str, ...] | None = None
+    number: str | None = None
+    via: str | None = None
     arguments: dict[str, str] | None = None
     answer: Literal["ready", "at once", "early"] | None = None
     ring_seconds: int | None = None

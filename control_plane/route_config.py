@@ -10,7 +10,7 @@ from control_plane.errors import ConfigurationError
 from control_plane.formats import check_names
 from control_plane.hours import Hours
 from control_plane.messages import Decision
-from control_plane.trunk_config import Trunk
+from control_plane.trunk_config import Trunk, User
 
 HEADER = re.compile(r"[A-Za-z0-9!%*_+`'~.-]{1,64}")  # RFC 3261 25.1: token
 MAX_RING_S, MAX_MINUTES, MAX_WEBHOOK_S = 600, 1440, 10
@@ -19,6 +19,12 @@ MAX_RING_S, MAX_MINUTES, MAX_WEBHOOK_S = 600, 1440, 10
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: str = ""
     """echo, menu, MODULE:CLASS, a bot's address such as twilio+wss://bot.example/media (docs/wires.md), or a model's (docs/models.md)."""
+    phones: tuple[str, ...] = ()
+    """Instead of an agent: [[users]] whose phones ring, all of them. The first to answer has the call."""
+    via: str = ""
+    """Instead of an agent: the trunk that the call goes out through, to `number`. With `phones`, both ring."""
+    number: str = ""
+    """Empty: the number that was called."""
     refuse: int = 0
     """Instead of an agent: the status that the caller gets, such as 603."""
     webhook: str = ""
@@ -44,7 +50,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the call is answered: once its agent is ready; at once, while it is fetched; or when the agent says so with call.answer(),
     which speaks until then as early media (183), and nobody pays."""
     ring_seconds: int = 60
-    """How long nobody need answer: an agent with answer = "early"."""
+    """How long nobody need answer: phones, before the next route that fits takes the call, or an agent with answer = "early"."""
     max_minutes: int = 0
     """A call that lasts longer is ended. 0: no limit."""
     arguments: dict[str, str] = {}
@@ -55,16 +61,25 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Record these calls from their answer on. Whether callers must be told, or asked, is the law's where they are."""
 
     @property
+    def rings(self) -> bool:
+        """Others are rung for the call."""
+        return bool(self.phones or self.via)
+
+    @property
     def target(self) -> str:
         """Who takes the call, for people. Empty: nobody is named."""
+        if self.rings:
+            number = [f"{self.number or 'the same number'} over trunk {self.via}"] if self.via else []
+            return ", ".join([*(f"phones of {name}" for name in self.phones), *number])
         return self.agent or (f"refused with {self.refuse}" if self.refuse else "")
 
 
-def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...]) -> None:
+def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...], users: tuple[User, ...] = ()) -> None:
     """What types cannot say. Raises ConfigurationError with the first thing that is wrong."""
     for position, route in enumerate(routes):
         where = f"routes[{position}]"
         _check_target(route, where)
+        _check_rung(route, where, trunks, users)
         _check_conditions(route, where, trunks)
         check_names(route.formats, f"{where}.formats")
         _check_webhook(route, where)
@@ -74,7 +89,8 @@ def check_routes(routes: tuple[Route, ...], trunks: tuple[Trunk, ...]) -> None:
 def decided(route: Route, decision: Decision, where: str) -> Route:
     """The route with what its webhook decided. Raises ConfigurationError for what makes no route."""
     values = {name: value for name, value in msgspec.structs.asdict(decision).items() if value is not None}
-    targets: dict[str, Any] = {"agent": "", "refuse": 0} if decision.agent or decision.refuse else {}
+    nobody: dict[str, Any] = {"agent": "", "refuse": 0, "phones": (), "via": "", "number": ""}
+    targets = nobody if decision.agent or decision.refuse or decision.phones or decision.via else {}
     made = msgspec.structs.replace(route, **{"webhook": "", **targets, **values})
     if made.target:  # else it is left to the next route
         _check_target(made, where)
@@ -96,11 +112,25 @@ def _check_numbers(route: Route, where: str) -> None:
         raise ConfigurationError(f"{where}.max_minutes: {route.max_minutes} is not from 0 to {MAX_MINUTES}; 0 is no limit")
 
 
+def _check_rung(route: Route, where: str, trunks: tuple[Trunk, ...], users: tuple[User, ...]) -> None:
+    known = [user.name for user in users]
+    for name in route.phones:
+        if name not in known:
+            raise ConfigurationError(f'{where}.phones: there is no user "{name}"; [[users]] has {", ".join(known) or "none"}')
+    if route.via and not any(trunk.name == route.via and trunk.gateways for trunk in trunks):
+        there_are = ", ".join(trunk.name for trunk in trunks if trunk.gateways) or "none"
+        raise ConfigurationError(f'{where}.via: "{route.via}" is no trunk with gateways; there are {there_are}')
+
+
 def _check_target(route: Route, where: str) -> None:
     if not route.target and route.webhook:
         return
-    if bool(route.agent) == bool(route.refuse):
-        raise ConfigurationError(f"{where}: name one who takes the call: agent, or refuse with a status")
+    if [bool(route.agent), bool(route.refuse), route.rings].count(True) != 1:
+        raise ConfigurationError(f"{where}: name one who takes the call: agent, phones, via with a number, or refuse with a status")
+    if route.number and not route.via:
+        raise ConfigurationError(f"{where}.number: name the trunk that it is called through too: via")
+    if route.rings and route.answer != "ready":
+        raise ConfigurationError(f'{where}.answer: a call that rings phones is answered when one of them is; leave it at "ready"')
     if route.refuse and not 400 <= route.refuse <= 699:
         raise ConfigurationError(f"{where}.refuse: {route.refuse} is no status that refuses a call; 603 declines, 486 is busy")
     if route.answer == "early" and "://" in route.agent and not route.agent.startswith("twiml+"):

@@ -10,7 +10,7 @@ from control_plane.errors import BellframeError
 from control_plane.logs import clean
 from control_plane.routing import Asked, Routing, Row
 from sip_front.advice import Advice
-from sip_front.call import MINUTE_NS, OPENINGS, SECOND, Call
+from sip_front.call import MINUTE_NS, OPENINGS, SECOND, Call, Cause
 from sip_front.identity import caller_of
 from sip_front.message import Request
 from sip_front.negotiation import warning
@@ -34,6 +34,10 @@ class Arrival:
     def __init__(self, session: Session, asked: Asked, rows: Iterator[Row]) -> None:
         self.session, self.asked, self.rows = session, asked, rows
         self.headers = forwarded(session.invite)
+        self.call: Call | None = None
+        """It rings already: phones of a route before were rung, and nobody answered."""
+        self.status, self.why = 404, ""
+        """If no route is left."""
 
 
 class Arrivals:
@@ -54,7 +58,7 @@ class Arrivals:
         """To `row`, whose webhook was asked: as it decided, or without it. Else to the next one that fits."""
         session, trunk = arrival.session, self.front.trunks.get(arrival.session.trunk)
         why_full = trunk.limit.why_full() if trunk else ""
-        if why_full:
+        if why_full and arrival.call is None:
             self._refuse(session, 503, why_full, now_ns, RETRY)
             return
         for fitting in (row,) if row else arrival.rows:
@@ -67,7 +71,10 @@ class Arrivals:
         if row is not None:
             self.go_on(arrival, now_ns)
             return
-        self._refuse(session, 404, self.routing.why_none(arrival.asked), now_ns)
+        if arrival.call is not None:
+            arrival.call.end(Cause.HANG_UP, arrival.why, now_ns, arrival.status)
+        else:
+            self._refuse(session, 404, self.routing.why_none(arrival.asked), now_ns)
 
     def _asked(self, session: Session) -> Asked:
         request, trunk = session.invite, self.front.trunks.get(session.trunk)
@@ -77,6 +84,9 @@ class Arrivals:
 
     def _take(self, arrival: Arrival, name: str, route: Route, now_ns: int) -> None:
         front, session = self.front, arrival.session
+        if arrival.call is not None:
+            self._hand_on(arrival.call, arrival, name, route, now_ns)
+            return
         if route.refuse:
             self._refuse(session, route.refuse, f"{route.refuse}: {name} refuses such calls", now_ns)
             return
@@ -92,9 +102,10 @@ class Arrivals:
         call.media, call.caller, call.callee = media, arrival.asked.caller, arrival.asked.number
         call.traceparent = self._traceparent(session)
         call.headers, call.trunk, call.tenant = arrival.headers, session.trunk, arrival.asked.tenant or route.tenant
-        call.opening, call.ring_limit_ns, call.max_ns = OPENINGS[route.answer], route.ring_seconds * SECOND, route.max_minutes * MINUTE_NS
+        self._settle(call, arrival, name, route)
         why_not = front.why_tenant_full(call.tenant, now_ns) or front.staff(call, route, now_ns)
         if why_not:
+            front.ringing.hunts.pop(call.call_id, None)
             self._refuse(session, 503, why_not, now_ns, RETRY)
             return
         front.open(call, now_ns)
@@ -104,6 +115,24 @@ class Arrivals:
         trunk = self.front.trunks.get(session.trunk)
         header = trunk.config.traceparent_header if trunk else ""
         return clean(session.invite.headers.get(header) or "", MAX_TRACEPARENT) if header else ""
+
+    def _settle(self, call: Call, arrival: Arrival, name: str, route: Route) -> None:
+        """What the route says of how it is answered."""
+        call.ring_limit_ns, call.max_ns = route.ring_seconds * SECOND, route.max_minutes * MINUTE_NS
+        call.opening = Cause.MEDIA_OPENED_TO_RING if route.rings else OPENINGS[route.answer]
+        if route.rings:
+            arrival.call = call
+            self.front.ringing.begin(call, arrival, name, route)
+
+    def _hand_on(self, call: Call, arrival: Arrival, name: str, route: Route, now_ns: int) -> None:
+        """Nobody answered of the route before."""
+        if route.refuse:
+            call.end(Cause.HANG_UP, f"{name} refuses with {route.refuse}; before it, {arrival.why}", now_ns, route.refuse)
+            return
+        call.agent, call.arguments, call.recording = route.agent, route.arguments, "on" if route.record else "off"
+        call.tenant = call.tenant or route.tenant
+        self._settle(call, arrival, name, route)
+        call.step(call.opening, now_ns)
 
     def _refuse(self, session: Session, status: int, why: str, now_ns: int, headers: Headers = ()) -> None:
         front, request = self.front, session.invite

@@ -1,6 +1,6 @@
 """One call: a SIP session, media on a worker and an agent on a bridge, joined by a table.
 
-    caller calls     OPENING -> STARTING or EARLY -> ANSWERED -> UP -> CLOSING -> ENDED
+    caller calls     OPENING -> STARTING, EARLY or RINGING -> ANSWERED -> UP -> CLOSING -> ENDED
     we call          PREPARING -> CALLING -> JOINING -> UP -> CLOSING -> ENDED
 
 A command to a worker or a bridge is sent again until its answer comes: processes are replaced under a call, and what
@@ -48,14 +48,14 @@ AGENT_AWAY_LIMIT_NS = 30 * SECOND  # a bridge is back within a second or two; a 
 
 
 class State(enum.Enum):
-    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING = range(11)
+    OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING, RINGING = range(12)
 
 
 class Cause(enum.Enum):
     MEDIA_OPENED, MEDIA_REFUSED, MEDIA_CLOSED, AGENT_STARTED, AGENT_LOST = range(5)
     FAR_END_ANSWERED, CONFIRMED, MEDIA_CHANGED, FAR_END_ENDED = range(5, 9)
     HANG_UP, FAILED, STEP_TIMEOUT, EARLY_MEDIA = range(9, 13)
-    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, ANSWER, EARLY_MEDIA_TO_HEAR = range(13, 17)
+    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, MEDIA_OPENED_TO_RING, ANSWER, EARLY_MEDIA_TO_HEAR = range(13, 18)
 
 
 class Desk(Protocol):
@@ -68,6 +68,8 @@ class Desk(Protocol):
     def has_another_worker(self, call: "Call", now_ns: int) -> bool: ...
     def another_worker(self, call: "Call", now_ns: int) -> bool: ...
     def dial(self, call: "Call", now_ns: int) -> None: ...
+    def ring_others(self, call: "Call", now_ns: int) -> None: ...
+    def stop_ringing(self, call: "Call", now_ns: int) -> None: ...
     def changed(self, call: "Call", now_ns: int) -> None: ...
 
 
@@ -200,8 +202,8 @@ class Call:
             self.step_deadline_ns = None if limit_ns is None else now_ns + limit_ns
         if state in (State.CLOSING, State.ENDED):
             self.end_ns = None
-        if state in (State.STARTING, State.EARLY):
-            self.rang_ns = now_ns
+        if state in (State.STARTING, State.EARLY, State.RINGING):
+            self.rang_ns = self.rang_ns or now_ns
         elif state in (State.ANSWERED, State.JOINING) or (state is State.UP and not self.answered_ns):
             self.answered_ns = now_ns
 
@@ -255,6 +257,16 @@ class Call:
 def ring(call: Call, now_ns: int) -> None:
     call.worker_command = None
     call.session.ring(now_ns)
+
+
+def ring_others(call: Call, now_ns: int) -> None:
+    """Phones, or a number: as long as the route says."""
+    call.step_deadline_ns = now_ns + call.ring_limit_ns
+    call.desk.ring_others(call, now_ns)
+
+
+def others_timed_out(call: Call, now_ns: int) -> None:
+    call.desk.stop_ringing(call, now_ns)
 
 
 def start_agent(call: Call, now_ns: int) -> None:
@@ -468,7 +480,7 @@ def lost_media(call: Call, now_ns: int) -> None:
     call.fail(f"worker {call.worker} {call.refusal}", now_ns)
 
 
-OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING = State
+OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING, RINGING = State
 OPENINGS = {"ready": Cause.MEDIA_OPENED, "at once": Cause.MEDIA_OPENED_TO_ANSWER, "early": Cause.MEDIA_OPENED_EARLY}
 """What a worker's port means, by `answer` of the route."""
 LIMITS_NS = {
@@ -487,6 +499,15 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (OPENING, Cause.STEP_TIMEOUT): (OPENING, (try_another_worker,)),
     (OPENING, Cause.MEDIA_OPENED_TO_ANSWER): (ANSWERED, (answer_at_once, start_agent_meanwhile)),
     (OPENING, Cause.MEDIA_OPENED_EARLY): (EARLY, (speak_early, start_agent_meanwhile)),
+    (OPENING, Cause.MEDIA_OPENED_TO_RING): (RINGING, (ring, ring_others)),
+    (RINGING, Cause.ANSWER): (ANSWERED, (answer,)),
+    (RINGING, Cause.STEP_TIMEOUT): (RINGING, (others_timed_out,)),
+    (RINGING, Cause.MEDIA_CHANGED): (RINGING, (update_media,)),
+    (RINGING, Cause.MEDIA_REFUSED): (RINGING, (lost_media,)),
+    (RINGING, Cause.MEDIA_OPENED_TO_RING): (RINGING, (ring_others,)),  # nobody answered: the next route, as it says
+    (RINGING, Cause.MEDIA_OPENED): (STARTING, (start_agent,)),
+    (RINGING, Cause.MEDIA_OPENED_TO_ANSWER): (ANSWERED, (answer, start_agent_meanwhile)),
+    (RINGING, Cause.MEDIA_OPENED_EARLY): (EARLY, (speak_early, start_agent_meanwhile)),
     (EARLY, Cause.AGENT_STARTED): (EARLY, (agent_is_there,)),
     (EARLY, Cause.AGENT_LOST): (EARLY, (count_death, resume_agent)),
     (EARLY, Cause.MEDIA_CHANGED): (EARLY, (update_media,)),
@@ -533,7 +554,7 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (CLOSING, Cause.MEDIA_CLOSED): (ENDED, (settle,)),
     (CLOSING, Cause.STEP_TIMEOUT): (ENDED, (give_up_closing, settle)),
 }
-for _state in (OPENING, STARTING, EARLY, ANSWERED, PREPARING, CALLING, LISTENING, JOINING, UP):
+for _state in (OPENING, STARTING, EARLY, RINGING, ANSWERED, PREPARING, CALLING, LISTENING, JOINING, UP):
     TRANSITIONS[_state, Cause.FAR_END_ENDED] = (CLOSING, (stop_agent, close_media))
     TRANSITIONS[_state, Cause.HANG_UP] = (CLOSING, (end_session, stop_agent, close_media))
     TRANSITIONS[_state, Cause.FAILED] = (CLOSING, (end_session, stop_agent, close_media))

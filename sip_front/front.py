@@ -50,6 +50,7 @@ from sip_front.peers import Peer, Peers, Role
 from sip_front.phones import ELSEWHERE, Phones
 from sip_front.reason import NORMAL_UNSPECIFIED
 from sip_front.redirection import Redirection
+from sip_front.ringing import Ringing
 from sip_front.rooms import Rooms
 from sip_front.session import Session
 from sip_front.session_state import Event
@@ -100,7 +101,7 @@ class Front:
         self.user_agent.figures = self.figures
         self.operators, self.orders, self.moves = Operators(self), Orders(self), Moves(self)
         self.arrivals = Arrivals(self)
-        self.rooms, self.connecting = Rooms(self), Connecting(self)
+        self.rooms, self.connecting, self.ringing = Rooms(self), Connecting(self), Ringing(self)
         self.succession = Succession(self)
         self.originator = Originator(self)
         self.messages: list[tuple[bytes, Message]] = []
@@ -228,6 +229,12 @@ class Front:
             call.session.negotiation.port = call.opened.rtp_port
             self.user_agent.start(call.session, now_ns)
 
+    def ring_others(self, call: Call, now_ns: int) -> None:
+        self.ringing.ring(call, now_ns)
+
+    def stop_ringing(self, call: Call, now_ns: int) -> None:
+        self.ringing.time_out(call, now_ns)
+
     def changed(self, call: Call, now_ns: int) -> None:
         if call.state in (State.CLOSING, State.ENDED):
             self._release(call, "bridge")
@@ -240,6 +247,7 @@ class Front:
         facts = call.facts(now_ns)
         self.operators.show_call(facts)
         self.connecting.look(call, now_ns)
+        self.ringing.look(call, now_ns)
         if call.state is State.ENDED:
             self._release(call, "worker")
             self.orders.forget(call.call_id)
@@ -339,7 +347,7 @@ class Front:
     def staff(self, call: Call, route: Route, now_ns: int, worker: Peer | None = None) -> str:
         """A worker, or the one that is given, and a bridge for the call. Returns why there is none, or nothing."""
         call.agent, call.arguments, call.recording = route.agent, route.arguments, "on" if route.record else "off"
-        roles: tuple[Role, ...] = ("worker", "bridge") if route.agent else ("worker",)
+        roles: tuple[Role, ...] = ("worker", "bridge") if route.agent or route.rings else ("worker",)  # an agent may come after phones
         for role in roles:
             peer = worker if worker and role == "worker" else self.peers.choose(role, now_ns)
             if peer is None:

@@ -51,10 +51,13 @@ class Phones:
 
     def originate(self, order: Originate, name: str, now_ns: int) -> str:
         """Returns why not, or nothing."""
+        return self.call(order, name, self.registrar.of(name, now_ns), now_ns)
+
+    def call(self, order: Originate, name: str, bindings: list[Binding], now_ns: int) -> str:
+        """One call, to the first of them that takes it. Returns why not, or nothing."""
         owner = self._owner_of(name)
         if order.tenant and owner not in ("", order.tenant):
             return f"404: user {clean(name, 80)!r} is not of tenant {order.tenant}"
-        bindings = self.registrar.of(name, now_ns)
         if not bindings:
             return self._why_absent(name)
         trunk = self.front.trunks.get(self.front.callers.trunk_of_user.get(name, ""))

@@ -56,6 +56,7 @@ def as_lines(answer: Answer) -> list[str]:
         lines.append(f"arguments: {', '.join(f'{name}={value}' for name, value in answer.arguments.items())}")
     if not answer.status:
         lines.append(f"formats: {', '.join(answer.formats)}; SRTP {answer.srtp}")
+    lines += [f"then {other}" for other in answer.otherwise]
     lines += [f"tenant: {answer.tenant}"] if answer.tenant else []
     return [*lines, *(f"limit: {limit}" for limit in answer.limits)]
 

@@ -41,6 +41,14 @@ def test_a_route_that_refuses() -> None:
     assert (answer.route, answer.status, answer.outcome) == ("routes[0]", 603, "refused with 603")
 
 
+def test_what_comes_after_phones() -> None:
+    config = Config(routes=(Route(phones=("anna",), ring_seconds=20), Route(agent="sales", to="1*"), Route(agent="mailbox")))
+    answer = run(config, asked())
+    assert answer.outcome.startswith("rings phones of anna for 20 s") and "20 s until somebody answers (ring_seconds)" in answer.limits
+    assert answer.otherwise == ("routes[2]: agent mailbox, answered once it is ready",)
+    assert run(config, asked(number="100")).otherwise[0].startswith("routes[1]: agent sales")
+
+
 def test_nobody_there() -> None:
     answer = run(CONFIG, asked(number="100", trunk=""))
     assert (answer.route, answer.status, len(answer.passed_over)) == ("", 404, 3)
