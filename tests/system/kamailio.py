@@ -3,12 +3,13 @@
 import pathlib
 import subprocess
 from types import TracebackType
+from typing import Self
 
 from tests.conftest import require_peer
 from tests.system.server import HOST, free_ports, wait_for
 
 MODULE_FOLDERS = ("/usr/lib/x86_64-linux-gnu/kamailio/modules", "/usr/lib/aarch64-linux-gnu/kamailio/modules")
-CONFIG = """\
+HEAD = """\
 debug=2
 log_stderror=yes
 fork=yes
@@ -24,6 +25,8 @@ loadmodule "pv.so"
 loadmodule "maxfwd.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
+"""
+CONFIG = """\
 loadmodule "xlog.so"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
@@ -62,22 +65,16 @@ request_route {{
 """
 
 
-class Kamailio:
-    """`with Kamailio(folder, user, password) as carrier`: running inside. Whoever calls as `user` must know the password."""
+class Proxy:
+    """`with Proxy(folder, routing) as proxy`: running inside. `routing`: what stands behind HEAD; `fields` are filled in (str.format)."""
 
-    realm = "carrier.example"
-
-    def __init__(self, folder: pathlib.Path, user: str, password: str, phone_port: int = 9, expires_s: int = 600) -> None:
+    def __init__(self, folder: pathlib.Path, routing: str, **fields: object) -> None:
         self.program, self.folder, self.port = require_peer("kamailio"), folder, free_ports(2)
         modules = next((path for path in MODULE_FOLDERS if pathlib.Path(path).is_dir()), MODULE_FOLDERS[0])
-        text = CONFIG.format(
-            host=HOST, port=self.port, modules=modules, user=user, password=password, phone_port=phone_port, expires_s=expires_s,
-            realm=self.realm,
-        )  # fmt: skip
-        (folder / "kamailio.cfg").write_text(text)
+        (folder / "kamailio.cfg").write_text((HEAD + routing).format(host=HOST, port=self.port, modules=modules, **fields))
         self.log_path = folder / "kamailio.log"
 
-    def __enter__(self) -> "Kamailio":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -106,6 +103,16 @@ class Kamailio:
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+
+class Kamailio(Proxy):
+    """A registrar and proxy. Whoever calls as `user` must know the password; those calls go to `phone_port`."""
+
+    realm = "carrier.example"
+
+    def __init__(self, folder: pathlib.Path, user: str, password: str, phone_port: int = 9, expires_s: int = 600) -> None:
+        fields = {"user": user, "password": password, "phone_port": phone_port, "expires_s": expires_s, "realm": self.realm}
+        super().__init__(folder, CONFIG, **fields)
 
     def let_in(self, what: str) -> int:
         """How often a request passed with the right password: "REGISTER bell", "INVITE +4930123"."""
