@@ -1,6 +1,6 @@
-"""Reliable ringing, RFC 3262, as the one who is called: a 1xx that is sent again until its PRACK comes.
+"""Ringing, as the one who is called: said again each minute, or reliably (RFC 3262), until its PRACK comes.
 
-Only for callers that require it. Where their INVITE had no offer, ours must go with the first reliable response,
+Reliably only for callers that require it. Where their INVITE had no offer, ours must go with the first reliable response,
 and the PRACK brings the answer (section 5).
 """
 
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from sip_front.exchange import Served
     from sip_front.session import Session
 
+REPEAT_NS = 60_000_000_000
+
 
 class Provisional:
     def __init__(self, session: "Session") -> None:
         self.session = session
         self.rseq = 0
         self.unacknowledged: Unacknowledged | None = None
+        self.progress, self.repeat_ns = b"", 0
+        """Unreliable: what was said last, and when it is said again."""
         self.has_offer = self.has_description = self.has_settled = self.wants_accept = False
         """It carries our offer; that or our answer; the PRACK brought the answer to our offer; the 200 waits for that PRACK."""
 
@@ -49,6 +53,12 @@ class Provisional:
         self.unacknowledged = Unacknowledged(octets, now_ns, TIMEOUT_NS)
         session.reply_to = served.destination
         session.set_deadline()
+
+    def note(self, octets: bytes, served: "Served", now_ns: int) -> None:
+        """Sent without asking for a PRACK. Proxies give up after three minutes unless they hear it again (13.3.1.1, 16.8)."""
+        self.progress, self.repeat_ns = octets, now_ns + REPEAT_NS
+        self.session.reply_to = served.destination
+        self.session.set_deadline()
 
     def receive_prack(self, served: "Served", now_ns: int) -> None:
         """One that is late, because our 200 overtook it, is answered all the same."""
@@ -82,9 +92,14 @@ class Provisional:
 
     @property
     def deadline_ns(self) -> int | None:
+        if self.progress:
+            return self.repeat_ns
         return self.unacknowledged.deadline_ns if self.unacknowledged else None
 
     def expire(self, now_ns: int) -> None:
+        if self.progress and now_ns >= self.repeat_ns:
+            self.repeat_ns = now_ns + REPEAT_NS
+            self.session.agent.send_response(self.progress, self.session)
         waiting = self.unacknowledged
         if waiting is None:
             return
@@ -95,4 +110,4 @@ class Provisional:
             self.session.agent.send_response(waiting.octets, self.session)
 
     def stop(self) -> None:
-        self.unacknowledged = None
+        self.unacknowledged, self.progress = None, b""

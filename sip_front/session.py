@@ -103,7 +103,7 @@ class Session:
         if self.provisional.is_wanted:
             self.provisional.send(self.pending, 180, now_ns)
         else:
-            self.agent.respond(self.pending, self.response(180), now_ns)
+            self.provisional.note(self.agent.respond(self.pending, self.response(180), now_ns), self.pending, now_ns)
 
     def speak_early(self, now_ns: int) -> None:
         """183 with our answer, which the 200 will say again (13.3.1.1): early media. Raises BellframeError.
@@ -119,7 +119,7 @@ class Session:
         if self.provisional.is_wanted:
             self.provisional.send(self.pending, 183, now_ns, self.early_answer)
         else:
-            self.agent.respond(self.pending, self.response(183, self.early_answer), now_ns)
+            self.provisional.note(self.agent.respond(self.pending, self.response(183, self.early_answer), now_ns), self.pending, now_ns)
 
     def accept(self, now_ns: int) -> None:
         """200 with our answer, or with our offer where the INVITE had none. Raises BellframeError if the offer is no good."""

@@ -61,6 +61,7 @@ def front_families(status: Status | None) -> list[Family]:
     if status is None:
         return found
     peers = [((("role", peer.role), ("index", str(peer.index))), peer) for peer in status.peers]
+    capped = [((("trunk", one.name),), one) for one in status.trunks if one.max_spend_per_day]
     workers = [(labels, peer) for labels, peer in peers if peer.role == "worker"]
     return [
         *found,
@@ -69,6 +70,8 @@ def front_families(status: Status | None) -> list[Family]:
         Family(PREFIX + "draining", "gauge", "1 while no new calls are taken", [Sample(status.draining)]),
         Family(PREFIX + "peer_up", "gauge", "1 while the front hears a process", [Sample(p.silent_ms <= 3_000, at) for at, p in peers]),
         Family(PREFIX + "peer_calls", "gauge", "calls that the front has given to a process", [Sample(p.calls, at) for at, p in peers]),
+        Family(PREFIX + "trunk_spent_today", "gauge", "by prices, since 00:00 UTC", [Sample(one.spent_today, at) for at, one in capped]),
+        Family(PREFIX + "trunk_spend_cap", "gauge", "max_spend_per_day", [Sample(one.max_spend_per_day, at) for at, one in capped]),
         Family(PREFIX + "capacity_calls", "gauge", "calls that a worker can carry", [Sample(p.capacity, at[1:]) for at, p in workers]),
     ]
 

@@ -100,6 +100,18 @@ def test_an_operator_may_answer_it_too_and_again(network: Network) -> None:
     assert isinstance(last_told(machine, b"operator"), Failed)
 
 
+def test_what_rings_for_long_says_so_each_minute(network: Network) -> None:
+    machine = machine_with(network, Route(agent="echo", answer="early", ring_seconds=200))
+    phone = Phone(network)
+    phone.invite(run_s=150)
+    assert phone.statuses() == [100, 183, 183, 183], "else a proxy gives up (RFC 3261 13.3.1.1)"
+    machine.tell(b"bridge-0", AnswerCall(next(iter(machine.front.calls))))
+    network.run()
+    phone.request("ACK")
+    network.run(70)
+    assert phone.statuses().count(183) == 3 and machine.states == ["UP"]
+
+
 def test_one_that_is_not_answered_in_time_is_refused(network: Network) -> None:
     machine, phone, _ = early(network)
     network.run(21)

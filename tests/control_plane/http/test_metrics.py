@@ -5,10 +5,11 @@ import json
 import pathlib
 import re
 
+import msgspec
 import pytest
 
 from control_plane.http import metrics
-from control_plane.messages import BOUNDS, Counted, Distribution, Figures, GetFigures, Message
+from control_plane.messages import BOUNDS, Counted, Distribution, Figures, GetFigures, GetStatus, Message, TenantFigures, TrunkFacts
 from shm.counters import CALL_COLUMN, WORKER, Counters, counters_bytes, counters_format
 from tests.control_plane.http.front import Front, running
 from tests.control_plane.test_client import Exchange
@@ -19,12 +20,16 @@ FIGURES = Figures(
     (Counted("inbound", "carrier", "200", 5), Counted("inbound", "", "403", 7)),
     (Counted("inbound", "carrier", "answered", 5),),
     tuple(Distribution("inbound", "carrier", name, (1,) * (len(bounds) + 1), 3.5) for name, bounds in BOUNDS.items()),
+    (TenantFigures("acme", 3, {"busy": 2}),),
 )
+TRUNKS = (TrunkFacts("carrier", 2, spent_today=1.25, max_spend_per_day=20.0), TrunkFacts("free", 0))
 SAMPLE = re.compile(r"""([a-z_:][a-z0-9_:]*)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*\})? (\S+)$""")
 
 
 class CountingFront(Front):
     def __call__(self, message: Message) -> list[Message]:
+        if isinstance(message, GetStatus):
+            return [msgspec.structs.replace(self.status, trunks=TRUNKS)]
         return [FIGURES] if isinstance(message, GetFigures) else super().__call__(message)
 
 
@@ -95,6 +100,10 @@ def test_every_part_is_there_with_its_values(tmp_path: pathlib.Path, counting: o
         'bellframe_worker_lateness_seconds_count{worker="1"}': 10,
         'bellframe_worker_lateness_seconds_sum{worker="1"}': 2,
         "bellframe_media_lost_total": 10,
+        'bellframe_tenant_calls{tenant="acme"}': 3,
+        'bellframe_tenant_call_outcomes_total{tenant="acme",outcome="busy"}': 2,
+        'bellframe_trunk_spent_today{trunk="carrier"}': 1.25,
+        'bellframe_trunk_spend_cap{trunk="carrier"}': 20,
         'bellframe_open_calls_loss_ratio{quantile="1"}': 0.1,
         'bellframe_open_calls_mos{quantile="0.1"}': 4.12,
         'bellframe_open_calls_round_trip_seconds{quantile="0.5"}': 0.031,
@@ -103,6 +112,7 @@ def test_every_part_is_there_with_its_values(tmp_path: pathlib.Path, counting: o
         'bellframe_http_requests_total{method="GET",status="404"}': 1,
     }
     assert {name: found.get(name) for name in wanted} == wanted
+    assert 'bellframe_trunk_spent_today{trunk="free"}' not in found
 
 
 def test_while_the_front_is_away_the_media_is_still_seen(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
