@@ -43,6 +43,8 @@ class Agent:
     interrupt_on_key: bool = False
     """The same when the caller presses a key."""
     backlog_ms: ClassVar[int] = 5000
+    dead_air_ms: int = 5000
+    """`on_dead_air` comes when nobody has spoken for so long, and again after as long."""
 
     call: Call
     """Set before the first handler runs, not yet in `__init__`."""
@@ -83,6 +85,9 @@ class Agent:
 
     def on_room(self, room: str) -> Answer:
         """The call is with others now, or its part there has changed: `call.role`, `call.agent_role`. Empty: the caller is ours again."""
+
+    def on_dead_air(self) -> Answer:
+        """For `dead_air_ms` neither the caller nor the agent has said anything."""
 
     def on_quality(self, quality: Quality) -> Answer:
         """How the line is, every five seconds on average while the caller is heard."""

@@ -60,6 +60,13 @@ class Press(Mark):
     """Keys that are being pressed. `await` it: True once all went out, False if they were cut off."""
 
 
+def whole_words(text: str, length: int) -> str:
+    """The words that lie within the first `length` characters."""
+    if length >= len(text) or text[length].isspace():
+        return text[:length]
+    return text[: max((n + 1 for n in range(length) if text[n].isspace()), default=0)].rstrip()
+
+
 class Utterance(Awaited):
     """Something said. `heard_ms = await utterance` once its last sample is on the wire, or it was interrupted."""
 
@@ -71,6 +78,7 @@ class Utterance(Awaited):
         self._beginning: list[asyncio.Future[None]] = []
         self.samples = 0
         """How long it is, at the call's line rate; that of a stream grows."""
+        self.texts: list[tuple[int, int, str]] = []  # samples from, to: what they say
 
     @property
     def heard_samples(self) -> int:
@@ -85,6 +93,22 @@ class Utterance(Awaited):
     @property
     def heard_ms(self) -> float:
         return self.heard_samples * 1000 / self.queue.rate_hz
+
+    @property
+    def text(self) -> str:
+        """What it says, as far as whoever said it told."""
+        return "".join(text for _, _, text in self.texts)
+
+    @property
+    def heard_text(self) -> str:
+        """What of `text` the caller got: whole words. Within a stretch of text, words are taken to last as long as they are written."""
+        heard, found = self.heard_samples, ""
+        for begins, ends, text in self.texts:
+            if heard < ends:
+                share = max(0, heard - begins) / max(1, ends - begins)
+                return found + whole_words(text, int(len(text) * share))
+            found += text
+        return found
 
     @property
     def duration_ms(self) -> float:

@@ -21,6 +21,7 @@ from ai_bridge.at_work import at_work, take_marks
 from ai_bridge.awaited import Mark, Utterance
 from ai_bridge.call import Call
 from ai_bridge.intake import BRIEF_FRAME, Intake, Record
+from ai_bridge.models import MODELS
 from ai_bridge.quality import Quality
 from ai_bridge.runner import AGENT_RAISES, BatchRunner, CallRunner, own_trace
 from ai_bridge.speech import SpeechQueue
@@ -307,6 +308,8 @@ class Bridge:
             seat = self._intake.add(call)
             voice = self._ears.add(call.line_rate_hz) if agent.voice_activity == "silero" and silero.is_there() else None
             self._runners[seat] = call.listener = CallRunner(call, agent, seat, self._agent_failed, voice)
+            if start.agent.partition("+")[0] not in MODELS:  # a model's agent knows itself when its model took the caller's turn as over
+                call.listener.time_turns()
             if voice is not None:
                 self._runner_of[voice] = call.listener
         self.calls[call.call_id] = call

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -138,17 +138,32 @@ class Call:
 
     # ---- speaking ---------------------------------------------------------------------------------------------
 
-    def say(self, pcm: "Pcm | npt.NDArray[np.floating[Any]] | bytes", rate_hz: int | None = None) -> Utterance:
+    def say(
+        self,
+        pcm: "Pcm | npt.NDArray[np.floating[Any]] | bytes",
+        rate_hz: int | None = None,
+        text: str = "",
+        word_ends_ms: Sequence[tuple[float, int]] = (),
+    ) -> Utterance:
         """Say this, after what is being said. Returns at once; `heard_ms = await call.say(pcm)` waits until it was heard.
 
         `pcm` is int16 samples, little-endian bytes of them, or floats within -1 to 1, of any length, at `rate_hz` or
         else at `sample_rate_hz`. Raises ValueError for anything else. Speech in chunks belongs into `stream`, which
         leaves no gap between them: an utterance is filled up to whole 20 ms with silence. When a minute of speech waits
         already, it is not said: it resolves at once, as interrupted, with 0 ms heard.
+
+        `text`: what it says, so that `utterance.heard_text` tells what the caller got of it. `word_ends_ms`: (milliseconds from
+        its beginning, characters of `text` said by then), as speech synthesis tells them; without, words last as long as they are written.
         """
         samples = as_pcm16(pcm)
         rate_hz = rate_hz or self.sample_rate_hz
-        return self.speech.say(resample(samples, rate_hz, self.line_rate_hz) if rate_hz != self.line_rate_hz else samples)
+        utterance = self.speech.say(resample(samples, rate_hz, self.line_rate_hz) if rate_hz != self.line_rate_hz else samples)
+        at, said = 0, 0
+        for end_ms, characters in (*word_ends_ms, (utterance.duration_ms, len(text))) if text else ():
+            end = round(end_ms * self.line_rate_hz / 1000)
+            utterance.texts.append((at, end, text[said:characters]))
+            at, said = end, characters
+        return utterance
 
     def stream(self, rate_hz: int | None = None, ahead_ms: int = 1000) -> SpeechStream:
         """Speech that comes in chunks: `async with call.stream() as speech: await speech.write(pcm)`.

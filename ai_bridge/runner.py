@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -11,19 +12,21 @@ import numpy.typing as npt
 
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.at_work import AtWork, Rows, at_work
+from ai_bridge.awaited import Utterance
 from ai_bridge.barge_in import FLUSH, IDLE, OFF
 from ai_bridge.call import Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.intake import Intake, Record
 from ai_bridge.resample import Resampler
 from ai_bridge.silero import WINDOW_MS, Voice
+from ai_bridge.turn_times import TurnTimes
 from shm.layout import AUDIO, DISCONTINUITY_FLAG, ECHO_FLAG, FRAME_MS, MAX_FRAME_SAMPLES, SPEECH_FLAG, VOICED_FLAG, Rings
 
 log = logging.getLogger(__name__)
 
 END_GRACE_S = 5.0
 """What a handler may still take once its call is over, and `on_end` after it."""
-OPTIONAL = ("on_speech_started", "on_speech_stopped", "on_barge_in", "on_drained", "on_quality")
+OPTIONAL = ("on_speech_started", "on_speech_stopped", "on_barge_in", "on_drained", "on_dead_air", "on_quality")
 """Handlers that nothing is queued for where the agent has none."""
 AT_A_STRETCH = 16
 """Events that one call may handle before the others get their turn."""
@@ -63,6 +66,9 @@ class CallRunner:
         self._loud_since: int | None = None  # position of the first of the frames in a row that have sound
         self._loud_until = 0
         self.voice = voice
+        self._quiet_since_ns = 0  # nobody has spoken since
+        self.times: TurnTimes | None = None
+        self._answer: Utterance | None = None  # to what the caller said last
         self._sleeper: asyncio.Future[None] | None = None
         self._wants_audio = overrides(agent, "on_audio")
         self._wants = {name for name in OPTIONAL if overrides(agent, name)}
@@ -84,6 +90,8 @@ class CallRunner:
             flags = flags & ~(SPEECH_FLAG | VOICED_FLAG) | (SPEECH_FLAG if heard.is_speech else 0) | (VOICED_FLAG if heard.is_voiced else 0)
         elif flags & (SPEECH_FLAG | VOICED_FLAG) or self._was_speech or self.call.barge_in.state is not IDLE:
             self._hear_energy(flags, record)
+        if "on_dead_air" in self._wants:
+            self._listen_for_dead_air(record[1])
         if not self._wants_audio:
             return has_window
         lost += self._lost
@@ -115,6 +123,30 @@ class CallRunner:
             started_at = position if self._loud_since is None else self._loud_since
             self._hear(bool(flags & SPEECH_FLAG), voiced_ms, record[1], started_at, self._loud_until)
 
+    def time_turns(self) -> None:
+        """From now on each turn's parts are noted, from the caller's last sound to the answer's first on the wire."""
+        self.times = TurnTimes()
+        self.call.speech.on_first, self.call.speech.on_begun = self._first, self._begun
+
+    def _first(self, utterance: Utterance) -> None:
+        if self.times is not None and self.times.first_audio(time.monotonic_ns()):
+            self._answer = utterance
+
+    def _begun(self, utterance: Utterance) -> None:
+        if self.times is not None and utterance is self._answer:
+            self._answer = None
+            self.times.on_wire(utterance.began_ns)
+            parts = self.times.take()
+            if parts:
+                self.call.note("turn", "", **parts)
+
+    def _listen_for_dead_air(self, at_ns: int) -> None:
+        if self._was_speech or self.call.is_speaking or not self._quiet_since_ns:
+            self._quiet_since_ns = at_ns
+        elif at_ns - self._quiet_since_ns >= self.agent.dead_air_ms * 1_000_000:
+            self._quiet_since_ns = at_ns
+            self.post(self.call, "on_dead_air")
+
     def judged(self, now_ns: int) -> None:
         """`voice` has judged a window."""
         voice = self.voice
@@ -130,6 +162,12 @@ class CallRunner:
         may_decide = call.barge_in.hear(is_speech, voiced_ms, at_ns, settings)
         if is_speech != self._was_speech:
             self._was_speech = is_speech
+            if self.times is not None:
+                if is_speech:
+                    self.times.caller_speaks()
+                else:
+                    self.times.caller_is_silent(at_ns)
+                    self.times.detected(time.monotonic_ns())
             if is_speech:
                 call.speech_started_at = round(started_at * self._position_scale)
             else:

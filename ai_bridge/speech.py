@@ -76,6 +76,7 @@ class SpeechStream(Utterance):
 
     def __init__(self, queue: "SpeechQueue", rate_hz: int, ahead_ms: int) -> None:
         super().__init__(queue, queue.said)
+        self._rate_hz = rate_hz
         self._resampler = Resampler(rate_hz, queue.rate_hz) if rate_hz != queue.rate_hz else None
         self._ahead_samples = queue.rate_hz * min(ahead_ms, 1000 * MOST_WAITING_S) // 1000
         self._rest: Pcm = np.zeros(0, np.int16)
@@ -93,16 +94,16 @@ class SpeechStream(Utterance):
         """What is less than a frame, and waits for more."""
         return self._rest.size
 
-    async def write(self, pcm: Pcm | bytes) -> bool:
-        """Say more; waits while the caller is more than `ahead_ms` behind. False: it was interrupted."""
+    async def write(self, pcm: Pcm | bytes, text: str = "") -> bool:
+        """Say more; waits while the caller is more than `ahead_ms` behind. False: it was interrupted. `text`: what these samples say."""
         while not self.is_cut and self.queue.is_full:  # of what was said before
             await self.queue.some_played()
-        self.write_nowait(pcm)
+        self.write_nowait(pcm, text)
         while not self.is_cut and self.queue.backlog() > self._ahead_samples:
             await self.queue.some_played()
         return not self.is_cut
 
-    def write_nowait(self, pcm: Pcm | bytes) -> bool:
+    def write_nowait(self, pcm: Pcm | bytes, text: str = "") -> bool:
         """Say more without waiting. False: it was interrupted, or a minute waits already and this was dropped."""
         if self.is_cut:
             return False
@@ -111,6 +112,8 @@ class SpeechStream(Utterance):
         chunk = as_pcm16(pcm)
         if self.queue.refuses():
             return False
+        if text:
+            self.texts.append((self.samples, self.samples + round(chunk.size * self.queue.rate_hz / self._rate_hz), text))
         self._add(self._resampler.convert(chunk) if self._resampler else chunk)
         return True
 
@@ -169,6 +172,8 @@ class SpeechQueue:
         self._pending: deque[Utterance | Mark] = deque()
         self._open: SpeechStream | None = None
         self._starting: Utterance | None = None  # nothing of it was said yet
+        self.on_first: Callable[[Utterance], None] | None = None  # the first of an utterance is said
+        self.on_begun: Callable[[Utterance], None] | None = None  # and on the wire
         self._writers: list[asyncio.Future[None]] = []
         self._played = (0, 0)
         self.turn, said[row] = self._take_over()
@@ -330,6 +335,8 @@ class SpeechQueue:
         if starting is not None and key == 0:
             self._starting = None
             starting.first_ends_at = self.said + self.frame_samples
+            if self.on_first is not None:
+                self.on_first(starting)
             if pcm.size > self.frame_samples:
                 self._put(pcm[: self.frame_samples], starting.first_ends_at, 0)
                 pcm = pcm[self.frame_samples :]
@@ -402,6 +409,8 @@ class SpeechQueue:
         for awaited in self._pending:
             if isinstance(awaited, Utterance) and awaited.turn == turn and awaited.first_ends_at == mark:
                 awaited.begin(at_ns)
+                if self.on_begun is not None:
+                    self.on_begun(awaited)
                 break
         self._settle_played(turn, mark)
 
