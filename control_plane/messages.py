@@ -572,6 +572,8 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: float = 0.0
     counters: dict[str, int] = {}
     """Of its media, once it has ended: shm/counters.py CALL_COUNTERS, by name."""
+    turn_latency: dict[str, float] = {}
+    """Of the caller's turns that were `answered`: means of their detected_ms, model_ms, wire_ms and total_ms, and the longest_ms."""
     recording: Recording = "off"
     tenant: str = ""
     """Whose call it is; empty: nobody's in particular."""

@@ -35,6 +35,7 @@ from sip_front.outcome import outcome_of
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE
 from sip_front.seat import Seat
 from sip_front.session import Session
+from sip_front.turn_latency import TurnLatency
 
 log = logging.getLogger("calls")
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -122,6 +123,7 @@ class Call:
         self.rang_ns = self.answered_ns = 0
         self.ended_by: Cause | None = None
         self.counters: dict[str, int] = {}
+        self.turn_latency = TurnLatency()
         """Of its media, once that is closed."""
         self.was_answered = False
         self.cause, self.status, self.q850 = "", 480, NORMAL_CLEARING
@@ -243,6 +245,7 @@ class Call:
             answered_at=self._at(self.answered_ns if self.was_answered else 0),
             ended_at=self._at(self.ended_ns),
             counters=self.counters,
+            turn_latency=self.turn_latency.facts(),
             recording=self.recording,
             traceparent=self.traceparent,
             tenant=self.tenant,

@@ -123,6 +123,7 @@ class Front:
             call = self.calls.get(message.call_id)
             if message.kind == "turn" and call is not None:
                 self.figures.take_turn(call.direction, call.trunk, message.values)
+                call.turn_latency.take(message.values)
             self.operators.show(message, message.call_id)
         elif isinstance(message, RoomSet):
             self.rooms.acknowledge(message)

@@ -26,9 +26,9 @@ DISTRIBUTION_HELP = {
     "loss_ratio": "part of the caller's packets that never came, of each call at its end",
     "mos": "how good the agent heard the caller, over each call: 1 to 4.5 (E-model)",
     "jitter_seconds": "interarrival jitter of each call at its end",
-    "turn_seconds": "from the caller's last sound to the first of a model's answer on the wire",
+    "turn_seconds": "from the caller's last sound to the first of the agent's answer on the wire",
     "turn_detected_seconds": "of that, until the caller's turn was taken as over",
-    "turn_model_seconds": "of that, from then until the model's first audio came",
+    "turn_model_seconds": "of that, from then until the agent's first audio came",
     "turn_wire_seconds": "of that, from then until it was on the wire",
 }
 

@@ -52,6 +52,8 @@ def test_the_parts_of_a_turn_are_counted_and_nonsense_is_not(machine: Machine, p
     machine.tell(b"bridge-0", Noted(call_id, 1, "turn", "", {"detected_ms": 510.0, "model_ms": 300.0, "wire_ms": 20.0, "total_ms": 830.0}))
     machine.tell(b"bridge-0", Noted(call_id, 1, "turn", "", {"total_ms": float("nan"), "model_ms": -1.0, "other_ms": 5.0}))
     machine.tell(b"bridge-0", Noted("gone", 1, "turn", "", {"total_ms": 830.0}))
+    means = {"detected_ms": 510.0, "model_ms": 300.0, "wire_ms": 20.0, "total_ms": 830.0}
+    assert machine.front.calls[call_id].facts(0).turn_latency == {"answered": 1, **means, "longest_ms": 830.0}
     found = figures(machine)
     sums = {row.name: (sum(row.counts), row.sum) for row in found.distributions if row.name.startswith("turn_")}
     assert sums == {
