@@ -1,10 +1,12 @@
 """baresip, which nobody here wrote: a telephone without a head. It plays one WAV and records what it hears and says."""
 
+import contextlib
 import json
 import pathlib
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.system.server import HOST, free_ports, free_tcp_port, wait_for
 from tests.system.sound import write_tone
 
 PITCH_HZ = 440
+Inside = Callable[[], contextlib.AbstractContextManager[None]]
 MODULE_FOLDERS = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules", "/usr/local/lib/baresip/modules")
 CONFIG = """\
 poll_method poll
@@ -55,13 +58,14 @@ class Baresip:
     def __init__(
         self, folder: pathlib.Path, user: str = "probe", answers: bool = False, srtp: str = "", account: str = "",
         transport: str = "udp", authority: Authority | None = None, codecs: str = "pcmu,pcma",
-        registrar: str = "", host: str = HOST,
+        registrar: str = "", host: str = HOST, prefix: tuple[str, ...] = (), inside: Inside = contextlib.nullcontext,
     ) -> None:  # fmt: skip
         """`srtp`: "srtp" is RTP/AVP with keys that may be left alone, "srtp-mand" is RTP/SAVP. `account`: more of its parameters,
         such as ;auth_user=desk;auth_pass=secret. `authority`: for TLS, which is at the port after `sip_port`.
         `codecs`: as baresip names them, such as opus/48000/2. `registrar`: HOST:PORT of its server; `account` says `regint` then.
-        `host`: where it is."""
-        self.program, self.folder, self.user = require_peer("baresip"), folder, user
+        `host`: where it is. `prefix`: a command that becomes baresip, and `inside`: where its own loopback is reached from."""
+        self.program, self.folder, self.user = (*prefix, require_peer("baresip")), folder, user
+        self.inside = inside
         first = free_ports(22)
         self.sip_port, self.control_port, self.recordings = first, free_tcp_port(), folder / "recordings"
         self.recordings.mkdir()
@@ -87,7 +91,7 @@ class Baresip:
 
     def __enter__(self) -> "Baresip":
         with self.log_path.open("wb") as log:
-            command = [self.program, "-f", str(self.folder), "-v"]
+            command = [*self.program, "-f", str(self.folder), "-v"]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
         try:
             self.control = wait_for("baresip listens", self._connect)
@@ -99,7 +103,8 @@ class Baresip:
     def _connect(self) -> socket.socket | None:
         assert self.process.poll() is None, self.log()
         try:
-            return socket.create_connection((HOST, self.control_port), timeout=5.0)
+            with self.inside():
+                return socket.create_connection((HOST, self.control_port), timeout=5.0)
         except ConnectionRefusedError:
             return None
 

@@ -56,21 +56,24 @@ class Packet(NamedTuple):
 class Caller:
     """`with Caller(...) as caller`: the call is up inside, and over afterwards."""
 
-    def __init__(self, sip_port: int, to: str = "echo", payload: Callable[[int], bytes] | None = None) -> None:
+    def __init__(
+        self, sip_port: int, to: str = "echo", payload: Callable[[int], bytes] | None = None, host: str = HOST, server: str = HOST
+    ) -> None:
+        """`host`: where it is; `server`: whom it calls."""
         self.name = f"caller{secrets.token_hex(4)}"
-        self.server, self.to, self.payload = (HOST, sip_port), to, payload or tone(440)
+        self.host, self.server, self.to, self.payload = host, (server, sip_port), to, payload or tone(440)
         self.sip, self.rtp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for one in (self.sip, self.rtp):
-            one.bind((HOST, 0))
+            one.bind((host, 0))
         self.rtp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.rtp.settimeout(0.1)
         self.call_id, self.tag, self.remote_tag, self.cseq = secrets.token_hex(8), secrets.token_hex(4), "", 1
         port = self.rtp_port = int(self.rtp.getsockname()[1])
         self.offer = (
-            f"v=0\r\no=- 1 1 IN IP4 {HOST}\r\ns=-\r\nc=IN IP4 {HOST}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 {EVENT_TYPE}\r\n"
+            f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 {EVENT_TYPE}\r\n"
             f"a=rtpmap:0 PCMU/8000\r\na=rtpmap:{EVENT_TYPE} telephone-event/8000\r\na=fmtp:{EVENT_TYPE} 0-15\r\na=ptime:20\r\n"
         )
-        self.local = f"{HOST}:{self.sip.getsockname()[1]}"
+        self.local = f"{host}:{self.sip.getsockname()[1]}"
         self.received: list[Packet] = []
         self.sent = 0
         self.is_over = threading.Event()
@@ -86,7 +89,7 @@ class Caller:
             f"{method} {to} SIP/2.0",
             f"Via: SIP/2.0/UDP {local};branch=z9hG4bK{secrets.token_hex(8)};rport",
             "Max-Forwards: 70",
-            f"From: <sip:{self.name}@{HOST}>;tag={self.tag}",
+            f"From: <sip:{self.name}@{self.host}>;tag={self.tag}",
             f"To: <{to}>{tag}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {cseq or self.cseq} {method}",
@@ -113,7 +116,7 @@ class Caller:
         answer = self.transact("INVITE", self.offer)
         assert answer.startswith("SIP/2.0 200"), answer
         self.remote_tag = answer.partition("\r\nTo: ")[2].partition("\r\n")[0].partition("tag=")[2]
-        self.media = (HOST, int(answer.partition("m=audio ")[2].split()[0]))
+        self.media = (self.server[0], int(answer.partition("m=audio ")[2].split()[0]))
         self.sip.sendto(self.request("ACK"), self.server)
         for thread in self._threads:
             thread.start()
