@@ -4,6 +4,7 @@ import mmap
 import os
 import socket
 
+import numpy as np
 import pytest
 
 from shm import segment
@@ -60,3 +61,17 @@ def test_a_closed_connection_is_told() -> None:
     here.close()
     with there, pytest.raises(ConnectionError, match="closed"):
         segment.receive(there)
+
+
+def test_pages_that_are_given_back_are_free_and_read_as_zeros_and_their_neighbours_stay() -> None:
+    fd = segment.make("test", 64 * mmap.PAGESIZE)
+    memory = np.frombuffer(segment.map_fd(fd), np.uint8)
+    memory[:] = 7
+    before = os.fstat(fd).st_blocks
+    segment.give_back(memory[100 : 60 * mmap.PAGESIZE + 5])
+    assert os.fstat(fd).st_blocks == before * 5 // 64, "whole pages within it, and no others"
+    assert not memory[mmap.PAGESIZE : 60 * mmap.PAGESIZE].any()
+    assert (memory[: mmap.PAGESIZE] == 7).all() and (memory[60 * mmap.PAGESIZE :] == 7).all()
+    segment.give_back(memory[10:20])
+    assert (memory[: mmap.PAGESIZE] == 7).all()
+    os.close(fd)
