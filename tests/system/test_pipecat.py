@@ -10,15 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from tests.environments import PIPECAT, ROOT
 from tests.system.baresip import PITCH_HZ, Baresip
 from tests.system.caller import Caller, decode_ulaw
 from tests.system.conftest import StartServer
-from tests.system.pipecat.environment import pipecat_python, script
 from tests.system.server import HOST, Server, free_tcp_port, wait_for
 from tests.system.sound import loudest_second, pitch_and_level, read_wav
 
 pytestmark = [pytest.mark.pipecat, pytest.mark.timeout(420)]
 START_LIMIT_S = 60.0
+BOT = ROOT / "tests" / "system" / "pipecat" / "bot.py"
 WIRES = {
     # wire     path
     "twilio": "/ws",
@@ -43,7 +44,7 @@ class PipecatBot(NamedTuple):
 @pytest.fixture(scope="module", name="bot")
 def _bot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipecatBot]:
     log, port, http_port = tmp_path_factory.mktemp("pipecat") / "log", free_tcp_port(), free_tcp_port()
-    command = [pipecat_python(), str(script()), str(port)]
+    command = [PIPECAT.python(), str(BOT), str(port)]
     twilio = {"TWILIO_BASE_URL": f"http://127.0.0.1:{http_port}", "TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": TOKEN}
     environment = {**os.environ, "PYTHONPATH": "", **twilio}
     with log.open("wb") as out:

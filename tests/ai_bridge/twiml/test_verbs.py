@@ -55,7 +55,7 @@ def test_gather_cuts_its_prompt_off_and_posts_the_digits(tmp_path):
 
 def test_gather_takes_so_many_keys_and_goes_on_without_any(tmp_path):
     async def act(p: Play) -> None:
-        await p.until(lambda: p.webhook.requests)
+        await p.until(lambda: p.bridge.calls["a"].listener.agent.keys)
         await p.press("1234")
         await p.until(lambda: p.webhook.of("three"))
         assert p.webhook.of("three")[0].form["Digits"] == "123"
