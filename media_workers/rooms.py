@@ -282,8 +282,9 @@ def place_parties(rows: "Rows", room_id: str, parties: tuple[Party, ...], now_ns
         raise Misuse(f"{len(parties)} calls in room {room_id}: {MAX_PARTIES} is the most")
     calls = rows.calls
     there = {row: party for party in parties if (row := rows.find(party.call_id)) is not None}
-    for row in rows.open_rows():
-        if row not in there and bytes(calls[row]["place"]["room"]) == room_id.encode():
+    open_rows = rows.open_rows()
+    for row in open_rows[calls["place"]["room"][open_rows] == room_id.encode()].tolist():
+        if row not in there:
             leave(calls[row])
     for row, party in there.items():
         call = calls[row]
@@ -293,14 +294,14 @@ def place_parties(rows: "Rows", room_id: str, parties: tuple[Party, ...], now_ns
             for buffer in ("line", "speech"):
                 segment.populate(call[buffer]["pcm"][: int(call["sample_rate_hz"]) * playout_buffer.BUFFER_MS // 1000])
             place["room"] = room_id.encode()
-        if not hears(place):
+        if place["role"] == OUT or place["agent_role"] == OUT:
             place["heard_ns"] = now_ns // FRAME_NS * FRAME_NS + FRAME_NS
             place["heard"], place["is_anew"] = call["rx"]["position"], 1
             voice_activity.start(place["voice"])
         place["to"], place["agent_to"] = (_party_of(rows, name) for name in (party.to, party.agent_to))
         place["agent_role"] = ROLES[party.agent]
         place["role"] = ROLES[party.role]
-    number_rooms(rows.worker, rows.open_rows())
+    number_rooms(rows.worker, open_rows)
 
 
 def leave(call: np.void) -> None:
@@ -317,13 +318,11 @@ def number_rooms(worker: "Worker", rows: "npt.NDArray[np.int64]") -> None:
     calls, members = worker.calls, worker.rooms
     members[:, 0] = 0
     numbers: dict[bytes, int] = {}
-    for row in rows.tolist():
+    for row in rows[calls["place"]["role"][rows] != OUT].tolist():  # of thousands, mostly few
         place = calls[row]["place"]
-        if place["role"] != OUT:
-            number = numbers.setdefault(bytes(place["room"]), len(numbers))
-            place["number"] = number
-            members[number, 0] += 1
-            members[number, int(members[number, 0])] = row
+        number = place["number"] = numbers.setdefault(bytes(place["room"]), len(numbers))
+        members[number, 0] += 1
+        members[number, int(members[number, 0])] = row
 
 
 def _party_of(rows: "Rows", name: str) -> int:

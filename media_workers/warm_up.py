@@ -4,7 +4,7 @@ import os
 import select
 import time
 
-from control_plane.messages import MediaDescription
+from control_plane.messages import MediaDescription, Party
 from media_workers import duty_cycle, jitter_buffer, rtcp
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.rows import Rows
@@ -34,6 +34,7 @@ def compile_all() -> None:
     jitter_buffer.packet_index(1, 1)  # of a call whose SRTP keys change
     rows.open("sharing", 0, MediaDescription("PCMU", 0, "127.0.0.1", 9, remote_ssrc=7), now, is_port_shared=True)
     rows.update("sharing", MediaDescription("PCMU", 0, "127.0.0.1", 11, remote_ssrc=7), now)
+    rows.place("room", (Party("warm-up", agent="talk"), Party("sharing")), now)
     rows.close("sharing", now)
     rows.close("warm-up", now)
     rows.release_quiet(now + 1)

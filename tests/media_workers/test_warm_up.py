@@ -11,7 +11,7 @@ import numba
 import pytest
 from numba.core.registry import CPUDispatcher
 
-from control_plane.messages import MediaDescription, SrtpKeys
+from control_plane.messages import MediaDescription, Party, SrtpKeys
 from media_workers import duty_cycle, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.rows import Rows
@@ -56,6 +56,9 @@ def test_nothing_is_compiled_while_calls_come_and_go() -> None:
         rows.update("a", MediaDescription("PCMA", 8, "127.0.0.1", 9, direction="sendonly"), now)
         rows.update("a", MediaDescription("PCMA", 8, "127.0.0.1", 9), now)
         rows.take_key("a", "5", now)
+        rows.place("room", (Party("a", agent="talk"),), now)
+        rows.place("room", (Party("a", "music"),), now)
+        rows.place("room", (), now)
         with select.epoll() as epoll:
             duty_cycle.run(worker, epoll.fileno(), 0, now + 1_000_000)
         assert rows.close("a", now) is not None
