@@ -181,6 +181,8 @@ class Operators:
             return no_call(order.call_id)
         if call.state not in (State.ANSWERED, State.UP):
             return Failed(f"call {order.call_id} is {call.state.name.lower()}: keys can be pressed once it is answered", 503)
+        if not call.agent:
+            return Failed(f"call {order.call_id} has no agent that could press keys", 422)
         why_not = why_not_keys(order.keys)
         if why_not:
             return Failed(why_not, 422)

@@ -147,6 +147,9 @@ class Rooms:
                 self._take_out(call, now_ns)
         for call, seat in moved:
             room = self.rooms.setdefault(name, Room(name, call.worker))
+            if not room.calls and room.worker != call.worker:  # it was another worker's, which has not said yet that it is no more
+                self._say(room)
+                room = self.rooms[name] = Room(name, call.worker)
             call.seat, room.calls[call.call_id] = seat, call
         if moved:
             self._tell_worker(self.rooms[name])

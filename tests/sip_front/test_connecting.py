@@ -12,6 +12,7 @@ from control_plane.messages import (
     Message,
     OpenMedia,
     Party,
+    PressKeys,
     SetRoom,
     StartAgent,
 )
@@ -58,6 +59,8 @@ def test_the_caller_hears_music_while_a_human_is_rung_and_is_joined_when_he_answ
     assert rooms(machine)["leg"] == (Party(caller), Party("leg")) and machine.states == ["UP", "UP"]
     assert outcomes(machine, BRIDGE) == outcomes(machine, OPERATOR) == [(True, 200, "")]
     assert not [m for m in machine.told(StartAgent) if m.call_id == "leg"], "the human has no agent"
+    refused = ask(machine, PressKeys("leg", "1"))
+    assert isinstance(refused, Failed) and "no agent" in refused.why
     opened = next(m for m in machine.told(OpenMedia) if m.call_id == "leg")
     assert opened.bridge == -1
     human(machine).request("BYE", tag=None, call_id=human(machine).requests("INVITE")[0].call_id)

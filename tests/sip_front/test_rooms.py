@@ -204,6 +204,17 @@ def test_without_an_agent_there_must_be_a_call_to_join(machine: Machine) -> None
     assert isinstance(refused, Failed) and "Name an agent" in refused.why
 
 
+def test_a_name_that_another_worker_has_not_given_back_is_free(network: Network) -> None:
+    machine = Machine(network, workers=2)
+    calls = {facts(machine, call_id).worker: call_id for call_id in two(machine)}
+    machine.deaf = {b"worker-0"}
+    ask(machine, EnterRoom("weekly", Party(calls[0]), "return"))
+    ask(machine, LeaveRoom(calls[0]))
+    assert ask(machine, EnterRoom("weekly", Party(calls[1]))) == Done(calls[1])
+    last = {to: m for to, m in machine.said if isinstance(m, SetRoom)}
+    assert last[b"worker-0"].parties == () and last[b"worker-1"].parties == (Party(calls[1]),)
+
+
 # ---- conferences -------------------------------------------------------------------------------------------------------
 
 
