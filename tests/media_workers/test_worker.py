@@ -24,6 +24,9 @@ from control_plane.messages import (
     MediaUpdated,
     Message,
     OpenMedia,
+    Party,
+    RoomSet,
+    SetRoom,
     UpdateMedia,
 )
 from media_workers import duty_cycle, worker
@@ -180,3 +183,25 @@ def test_the_front_being_away_holds_nobody_up(scene: Scene) -> None:
         scene.worker._introduce()
     assert isinstance(obey(scene, OpenMedia("a", 0, PCMU)), MediaOpened)
     assert scene.loopback.views.totals[0, WORKER["calls_open"]] == 1
+
+
+def test_two_calls_in_a_room_hear_each_other_through_their_sockets(scene: Scene) -> None:
+    scene.worker.rows = scene.loopback.rows
+    one, other = scene.loopback.call(), scene.loopback.call()
+    order = SetRoom("room", (Party(one.call_id), Party(other.call_id)), 7)
+    scene.front.send(b"worker-0", order)
+    while not scene.worker.channel.socket.poll(0):
+        scene.worker._tell(Alive("worker", 0, 1))  # makes the front know the way
+        scene.told()
+        scene.front.send(b"worker-0", order)
+    scene.worker._answer()
+    assert [message for message in scene.told() if isinstance(message, RoomSet)][-1:] == [RoomSet("room", 7)]
+    heard: dict[str, set[int]] = {one.call_id: set(), other.call_id: set()}
+    for _ in range(20):
+        one.speak(0x20)
+        other.speak(0x30)
+        scene.loopback.run(20)
+        for caller in (one, other):
+            heard[caller.call_id] |= {code for packet in caller.received() for code in packet.payload if code in (0x20, 0x30)}
+    assert heard == {one.call_id: {0x30}, other.call_id: {0x20}}
+    assert obey(scene, SetRoom("room", (), 8)) == RoomSet("room", 8)
