@@ -119,7 +119,7 @@ def test_an_agent_connects_its_caller_to_a_human_with_another_codec_and_gets_him
 ) -> None:
     with Baresip(tmp_path, "human", answers=True, codecs="g722") as human:
         arguments = {"reports": str(reports), "to": f"sip:human@{HOST}:{human.sip_port}"}
-        server = start_server(only=[{"agent": "receptionist:Receptionist", "arguments": arguments}], media={"formats": ["PCMU", "G722"]})
+        server = start_server(only=[{"agent": "receptionist:Receptionist", "arguments": arguments}], media={"formats": ["G722", "PCMU"]})
         with Caller(server.sip_port, payload=tone(800)) as caller:
             report = reports / f"{caller.name}.json"
 
