@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from ai_bridge.wires.vobiz import Vobiz
-from ai_bridge.wires.wire import Finish, Say
+from ai_bridge.wires.wire import Finish, Press, Say
 from tests.ai_bridge.wires.about import about, told
 
 SAMPLES = np.array([1, -2, 300], np.int16)
@@ -20,6 +20,12 @@ def test_it_hears_big_endian_and_plays_little_endian():
     media = {"contentType": "audio/x-l16", "sampleRate": 24000, "payload": base64.b64encode(SAMPLES.astype("<i2").tobytes()).decode()}
     (said,) = wire.receive_text(json.dumps({"event": "playAudio", "media": media}).encode())
     assert isinstance(said, Say) and np.array_equal(said.pcm, SAMPLES) and said.rate_hz == 24_000
+
+
+def test_it_tells_and_takes_what_plivo_does():
+    wire = Vobiz(about(shop="12"))
+    assert "shop" in told(wire.start())[0]["extra_headers"]
+    assert wire.receive_text(b'{"event":"sendDTMF","dtmf":"12"}') == (Press("12"),)
 
 
 def test_the_bot_may_end_the_call_at_once():
