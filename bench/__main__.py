@@ -41,7 +41,8 @@ QUESTIONS = {
     "recording": "what recording every call costs the worker, and the recorder",
     "joined_legs": "legs on one core when calls are joined in pairs",
     "calls_per_core": "calls on one core, beside the bare kernel",
-    "srtp_calls_per_core": "the same with SRTP both ways",
+    "shared_port": "the same with all calls on one RTP port",
+    "capacity_curves": "CPU and lateness against calls, for each codec and SRTP suite",
 }
 RESULTS = pathlib.Path("results")
 

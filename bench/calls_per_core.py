@@ -4,9 +4,10 @@ Whole path: packet, worker, ring, echo agent in its bridge, ring, worker, packet
 the same run and with the same generator, a bare compiled echo through as many ports. CPU is the scheduler's
 count for the worker alone, per frame in and out; a step passes with nothing lost and nothing 20 ms late.
 
-    python -m bench.calls_per_core [CALLS ...] [--format G722] [--suite AEAD_AES_128_GCM] [--shared]
+    python -m bench.calls_per_core [CALLS ...] [--format G722] [--suite AEAD_AES_128_GCM] [--shared] [--rtcp SECONDS]
 
-`--shared`: all calls on one RTP port; the bare echo has one port then, too, and the same batches.
+`--shared`: all calls on one RTP port; the bare echo has one port then, too, and the same batches. `--rtcp`: between our reports
+of a call; 0 sends none, and what the others cost is the difference.
 """
 
 import argparse
@@ -51,9 +52,11 @@ def bare(calls: int, seconds: float = MEASURED_S, is_shared: bool = False) -> di
     return {"cpu_us": us, "p99_ms": heard.percentiles_ms[99]}
 
 
-def whole_path(calls: int, seconds: float = MEASURED_S, suite: str = "", format: str = "PCMU", is_shared: bool = False) -> dict[str, Any]:
-    """One step of the whole path. With a suite, every call is SRTP both ways."""
-    with running(AGENT, calls, is_port_shared=is_shared, srtp="required" if suite else "off", formats=[format]) as server:
+def whole_path(
+    calls: int, seconds: float = MEASURED_S, suite: str = "", format: str = "PCMU", is_shared: bool = False, **media: object
+) -> dict[str, Any]:
+    """One step of the whole path. With a suite, every call is SRTP both ways. `media`: more of the server's configuration."""
+    with running(AGENT, calls, is_port_shared=is_shared, srtp="required" if suite else "off", formats=[format], **media) as server:
         generator = Generator(calls, format=format, known_by=BY_PORT if not is_shared else BY_SOCKET if suite else BY_SSRC)
         callers = Callers(server, generator, suite)
         callers.open(calls)
@@ -104,13 +107,13 @@ def not_heard(generator: Generator, heard: Heard) -> int:
 
 
 def answer(
-    steps: tuple[int, ...] = STEPS, runs: int = 2, suite: str = "", format: str = "PCMU", is_shared: bool = False
+    steps: tuple[int, ...] = STEPS, runs: int = 2, suite: str = "", format: str = "PCMU", is_shared: bool = False, **media: object
 ) -> list[dict[str, Any]]:
     """For each step the least disturbed of several runs: the one whose generator was the least late."""
     rows = []
     for calls in steps:
         floors = [bare(calls, is_shared=is_shared) for _ in range(runs)]
-        tries = [whole_path(calls, suite=suite, format=format, is_shared=is_shared) for _ in range(runs)]
+        tries = [whole_path(calls, MEASURED_S, suite, format, is_shared, **media) for _ in range(runs)]
         best = min(tries, key=lambda row: (row["lost"] + row["sent_late"] > 0, row["generator_late_ms"]))
         best["bare_us"] = min(floor["cpu_us"] for floor in floors)
         best["ratio"] = best["cpu_us"] / best["bare_us"]
@@ -128,7 +131,8 @@ if __name__ == "__main__":
     parser.add_argument("--format", default="PCMU")
     parser.add_argument("--suite", default="")
     parser.add_argument("--shared", action="store_true")
+    parser.add_argument("--rtcp", type=float, default=5.0)
     asked = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
-    for row in answer(tuple(asked.calls), 1, asked.suite, asked.format, asked.shared):
+    for row in answer(tuple(asked.calls), 1, asked.suite, asked.format, asked.shared, rtcp_interval_seconds=asked.rtcp):
         print(row, flush=True)

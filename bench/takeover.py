@@ -3,28 +3,30 @@
 SIGKILL of the worker while all calls echo, several times; the gap is the longest time between two packets that any
 caller heard, the takeover is from the kill to the successor's first cycle. With SRTP, what a caller refuses is
 counted: it is what an index used twice would look like.
+
+    python -m bench.takeover [CALLS [KILLS]] [--srtp [SUITE]] [--shared]
 """
 
+import argparse
 import os
 import signal
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
 from bench.callers import Callers
-from bench.load_generator import Generator
+from bench.load_generator import BY_PORT, BY_SOCKET, BY_SSRC, Generator
 from bench.server import OTHER_CORE, running
 from shm.counters import WORKER
 
 CALLS, KILLS, BETWEEN_S = 200, 10, 2.0
 
 
-def measure(calls: int = CALLS, kills: int = KILLS, suite: str = "") -> dict[str, Any]:
+def measure(calls: int = CALLS, kills: int = KILLS, suite: str = "", is_shared: bool = False) -> dict[str, Any]:
     gaps_ms, takeovers_ms = [], []
-    with running("echo_batch", calls, srtp="required" if suite else "off") as server:
-        generator = Generator(calls)
+    with running("echo_batch", calls, is_port_shared=is_shared, srtp="required" if suite else "off") as server:
+        generator = Generator(calls, known_by=BY_PORT if not is_shared else BY_SOCKET if suite else BY_SSRC)
         callers = Callers(server, generator, suite)
         callers.open(calls)
         generator.run(2.0, is_counted=False)
@@ -69,4 +71,10 @@ def test_takeover(benchmark):
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {OTHER_CORE})
-    print(answer(*(int(word) if word.isdecimal() else word for word in sys.argv[1:])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("calls", type=int, nargs="?", default=CALLS)
+    parser.add_argument("kills", type=int, nargs="?", default=KILLS)
+    parser.add_argument("--srtp", nargs="?", const="AES_CM_128_HMAC_SHA1_80", default="")
+    parser.add_argument("--shared", action="store_true")
+    asked = parser.parse_args()
+    print(answer(asked.calls, asked.kills, asked.srtp, asked.shared))

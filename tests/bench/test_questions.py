@@ -15,7 +15,8 @@ BENCH = pathlib.Path(picture.__file__).parent
 PERCENTILES_MS = {50: 21.4, 99: 30.2, 100: 33.9}
 STEP = {
     "calls": 100, "cpu_us": 9.5, "core_percent": 9.6, "lost": 0, "sent_late": 0, "heard_late": 0, "longest_gap_ms": 21.0,
-    "round_trip_ms": PERCENTILES_MS, "generator_late_ms": 0.4, "memory_mb": 140.0, "bare_us": 6.5, "ratio": 1.46,
+    "round_trip_ms": PERCENTILES_MS, "added_ms": PERCENTILES_MS, "lateness_ms": {50: 0.06, 99: 1.0, 99.9: 2.0},
+    "generator_late_ms": 0.4, "memory_mb": 140.0, "bare_us": 6.5, "ratio": 1.46,
     "disturbance_ms": [0.4, 0.6],
 }
 SPEECH = {"heard": "25 of 25", "from_first_packet_ms": PERCENTILES_MS, "from_telling_packet_ms": PERCENTILES_MS}
@@ -94,7 +95,8 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "recorder_core_percent": 6.0, "written_mb": 250.0,
     },
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
-    "srtp_calls_per_core": {"AEAD_AES_128_GCM": [STEP, STEP | {"calls": 200}]},
+    "shared_port": [STEP, STEP | {"calls": 200}],
+    "capacity_curves": {kind: [STEP, STEP | {"calls": 200, "lost": 1}] for kind in ("PCMU", "G722")},
 }
 
 
