@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from media_workers import batch, sockets
+from media_workers import batch, send_queue, sockets
 from media_workers.keeper import SHARED_BUFFER_BYTES
 from shm.jit import njit
 
@@ -32,8 +32,8 @@ def run(fds, epoll_fd, packet, sockaddr, sockaddr_bytes, events, clock, until_ns
 
 
 @njit
-def run_batches(fds, epoll_fd, rx, events, clock, until_ns):
-    """The same, many datagrams for one system call each way: what was received is sent from where it lies."""
+def run_batches(fds, epoll_fd, rx, queue, events, clock, until_ns):
+    """The same, many datagrams for one system call each way."""
     now = sockets.now_ns(clock)
     while now < until_ns:
         for i in range(sockets.wait(epoll_fd, events, clock, until_ns - now)):
@@ -41,11 +41,9 @@ def run_batches(fds, epoll_fd, rx, events, clock, until_ns):
             while count == batch.PACKETS:
                 count = batch.receive(fd, rx[0])
                 for n in range(count):
-                    rx[0]["vectors"][n, 1] = rx[0]["headers"][n, batch.DONE] & 0xFFFFFFFF
-                rx[0]["count"] = count
-                batch.send(fd, rx[0])
-                for n in range(count):
-                    rx[0]["vectors"][n, 1] = sockets.BUFFER_BYTES
+                    octets, sockaddr_bytes = rx[0]["headers"][n, batch.DONE] & 0xFFFFFFFF, rx[0]["headers"][n, batch.NAME_BYTES]
+                    send_queue.add(queue, fd, rx[0]["packets"][n], octets, rx[0]["names"][n], sockaddr_bytes & 0xFFFFFFFF)
+                send_queue.flush(queue)
         now = sockets.now_ns(clock)
 
 
@@ -71,11 +69,11 @@ def main() -> None:
 
     def echo(until_ns: int) -> None:
         if arguments.batches:
-            run_batches(fds, epoll.fileno(), rx, events, clock, until_ns)
+            run_batches(fds, epoll.fileno(), rx, queue, events, clock, until_ns)
         else:
             run(fds, epoll.fileno(), *scratch, events, clock, until_ns)
 
-    rx = batch.make()
+    rx, queue = batch.make(), send_queue.make()
     echo(0)
     print(json.dumps([one.getsockname()[1] for one in bound]), flush=True)
     while not select.select([sys.stdin], [], [], 0)[0]:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from bench import payloads
 from bench.payloads import PERIODS
 from control_plane.srtp_suites import SUITES
-from media_workers import batch, libsrtp, rtp, sockets
+from media_workers import batch, libsrtp, rtp, send_queue, sockets
+from media_workers.send_queue import SendQueue
 from media_workers.source import SOCKADDR_BYTES, sockaddr
 from shm.copying import copy
 from shm.jit import njit
@@ -87,7 +88,7 @@ class Load(NamedTuple):
     octets: npt.NDArray[np.int32]
     """Of a packet, for libsrtp."""
     rx: npt.NDArray[np.void]  # (1,) BATCH
-    tx: npt.NDArray[np.void]
+    queue: SendQueue
     payloads: npt.NDArray[np.uint8]  # (PERIODS, MAX_PAYLOAD_BYTES)
     sizes: npt.NDArray[np.int64]  # of them
     kept: npt.NDArray[np.uint8]  # (KEPT, MAX_PAYLOAD_BYTES)
@@ -123,23 +124,19 @@ def run(load, epoll_fd, until_ns, is_counted):
 @njit
 def _send_due(load, cursor, now):
     """Everybody whose time has come, or comes at once; returns who is next."""
-    callers, tx = load.callers, load.tx[0]
-    fd = callers[cursor]["fd"]
+    callers = load.callers
     while callers[cursor]["next_ns"] <= now + TOGETHER_NS:
-        if callers[cursor]["fd"] != fd:
-            batch.send(fd, tx)
-            fd = callers[cursor]["fd"]
         if _build(load, cursor, now):
-            batch.send(fd, tx)
+            send_queue.flush(load.queue)
         cursor = (cursor + 1) % callers.size
-    if tx["count"] > 0:
-        batch.send(fd, tx)
+    if load.queue.batch[0]["count"] > 0:
+        send_queue.flush(load.queue)
     return cursor
 
 
 @njit
 def _build(load, i, now):
-    """The next packet of caller i into the batch. True: it is full."""
+    """The next packet of caller i into the queue. True: it is full."""
     caller, packet, kind = load.callers[i], load.packet, load.kind
     rtp.write_header(packet, kind[PAYLOAD_TYPE], caller["sent"] == 0, caller["seq"], caller["timestamp"], caller["ssrc"])
     which = caller["sent"] % PERIODS
@@ -157,7 +154,7 @@ def _build(load, i, now):
     load.octets[0] = rtp.HEADER_BYTES + load.sizes[which]
     if caller["tx_session"] != 0:
         libsrtp.protect(caller["tx_session"], packet, load.octets)
-    return batch.add(load.tx[0], packet, load.octets[0], caller["sockaddr"], 16)
+    return send_queue.add(load.queue, caller["fd"], packet, load.octets[0], caller["sockaddr"], 16)
 
 
 @njit
@@ -283,7 +280,7 @@ class Generator:
             clock=np.zeros(4, np.int64),
             octets=np.zeros(1, np.int32),
             rx=batch.make(),
-            tx=batch.make(),
+            queue=send_queue.make(wants_ring=True),
             payloads=made.octets,
             sizes=made.sizes,
             kept=np.zeros((KEPT, rtp.MAX_PAYLOAD_BYTES), np.uint8),
@@ -340,6 +337,7 @@ class Generator:
             for session in self.load.callers[name]:
                 libsrtp.close_session(int(session))
         self.epoll.close()
+        send_queue.close(self.load.queue)
         for bound in self.sockets:
             bound.close()
 

@@ -1,4 +1,4 @@
-"""Many datagrams for one system call: recvmmsg and sendmmsg, with the buffers they need. For a port that calls share.
+"""Many datagrams for one system call: the buffers, and recvmmsg for a port that calls share. What goes out: send_queue.py.
 
 A batch is scratch of one process: the headers point into it. What is received is copied from it to where every packet is taken
 (some ten nanoseconds), so that everything behind is the same for a port of one call.
@@ -13,7 +13,6 @@ from shm.copying import copy
 from shm.jit import njit
 
 _recvmmsg = types.ExternalFunction("recvmmsg", types.int32(types.int32, types.uintp, types.uint32, types.int32, types.uintp))
-_sendmmsg = types.ExternalFunction("sendmmsg", types.int32(types.int32, types.uintp, types.uint32, types.int32))
 
 PACKETS = 64
 """Of one system call. More gained nothing measurable; fewer would make entering the kernel dear again."""
@@ -27,7 +26,7 @@ BATCH = np.dtype(
         ("vectors", "i8", (PACKETS, 2)),  # struct iovec: where, how many octets
         ("names", "u1", (PACKETS, SOCKADDR_BYTES)),
         ("packets", "u1", (PACKETS, BUFFER_BYTES)),
-        ("count", "i8"),  # to be sent
+        ("count", "i8"),  # that wait to be sent
     ],
     align=True,
 )
@@ -63,29 +62,3 @@ def take(batch, i, own):
     copy(own["sockaddr"], 0, batch["names"][i], 0, SOCKADDR_BYTES)
     own["sockaddr_bytes"][0] = batch["headers"][i, NAME_BYTES] & 0xFFFFFFFF
     return size
-
-
-@njit
-def add(batch, packet, size, sockaddr, sockaddr_bytes):
-    """One more to be sent. True: the batch is full, and must be sent."""
-    i = batch["count"]
-    copy(batch["packets"][i], 0, packet, 0, size)
-    batch["vectors"][i, 1] = size
-    batch["headers"][i, NAME] = sockaddr.ctypes.data  # of the call's row, where it stays
-    batch["headers"][i, NAME_BYTES] = sockaddr_bytes
-    batch["count"] = i + 1
-    return i + 1 == PACKETS
-
-
-@njit
-def send(fd, batch):
-    """All of them; how many the kernel refused. One that it refuses costs none of the others."""
-    done, refused, count = 0, 0, batch["count"]
-    while done < count:
-        sent = _sendmmsg(fd, batch["headers"].ctypes.data + done * HEADER_WORDS * 8, count - done, MSG_DONTWAIT)
-        if sent <= 0:
-            refused += 1
-            sent = 1
-        done += sent
-    batch["count"] = 0
-    return refused

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from control_plane.messages import MAX_PARTIES
-from media_workers import batch, echo, shared_port, sounds
+from media_workers import batch, echo, send_queue, shared_port, sounds
 from media_workers.codecs import CODEC
 from media_workers.codecs.halfband import LINE_SAMPLES
 from media_workers.codecs.opus import OPUS
@@ -26,6 +26,7 @@ from media_workers.playout_buffer import PLAYOUT_BUFFER
 from media_workers.quality import QUALITY
 from media_workers.rooms import PLACE
 from media_workers.rtcp import HEARD, RTCP
+from media_workers.send_queue import SendQueue
 from media_workers.sounds import Sounds
 from media_workers.source import SOURCE
 from media_workers.srtp import SESSION_COLUMNS, SRTP
@@ -136,7 +137,7 @@ class Worker(NamedTuple):
     table: npt.NDArray[np.int64]
     """(slots, WORDS) of shared_port.py: whose call a datagram on the shared port is."""
     rx_batch: npt.NDArray[np.void]  # (1,) BATCH, of the shared port
-    tx_batch: npt.NDArray[np.void]
+    queue: SendQueue
     echo: Echo
     rooms: npt.NDArray[np.int64]
     """(rows, 1 + MAX_PARTIES): the rows that are in each room of this worker; column 0 counts them."""
@@ -166,9 +167,12 @@ def make_worker(
     bell_fds: list[int],
     table: npt.NDArray[np.int64] | None = None,
     heard: Sounds | None = None,
+    wants_ring: bool = False,
 ) -> Worker:
     """The view of the worker `index`, with fresh scratch. `table`: of its shared port, in shared memory; None: one of its own.
-    `heard`: while people wait; None: what we bring along."""
+    `heard`: while people wait; None: what we bring along. `wants_ring`: send through io_uring, if that can be; only the process
+    that asks for it may then send.
+    """
     own = np.zeros(1, SCRATCH)
     mine = calls[index * share : (index + 1) * share]
     sharing = mine[mine["is_port_shared"] != 0]
@@ -179,8 +183,8 @@ def make_worker(
     own["bell_fds"][0, : len(bell_fds)] = bell_fds
     groups = np.zeros((GROUPS, share + 1), np.int64)
     totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
-    batches, rooms = (batch.make(), batch.make()), np.zeros((share, 1 + MAX_PARTIES), np.int64)
+    rooms, queue = np.zeros((share, 1 + MAX_PARTIES), np.int64), send_queue.make(wants_ring)
     lateness, guards, heard = counters.lateness[index], echo.make(calls.size), heard or our_sounds()
     return Worker(
-        calls, counters.calls, totals, lateness, rings, own, groups, sessions, table, *batches, guards, rooms, heard
+        calls, counters.calls, totals, lateness, rings, own, groups, sessions, table, batch.make(), queue, guards, rooms, heard
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from media_workers import source
 from shm import segment
-from shm.atomics import fence, load_acquire, store_release
+from shm.atomics import keep_order, load_acquire, store_release
 from shm.copying import copy
 from shm.jit import njit
 from shm.layout import CAPTURE_SLOTS, CAPTURE_WRITE, IS_PROTECTED, IS_SENT, MAX_CAPTURED_BYTES
@@ -42,7 +42,7 @@ def write_sent(worker, row, size, is_rtcp_port, sockaddr, kind, now_ns):
 def _write(worker, row, size, is_rtcp_port, flags, now_ns):
     own, words = worker.own[0], worker.rings.words
     sequence = load_acquire(words, row, CAPTURE_WRITE)
-    fence()  # the cursor that told readers of this slot's reuse is visible before the slot changes
+    keep_order()  # the cursor that told readers of this slot's reuse is visible before the slot changes
     slot = worker.rings.capture[row, sequence & (CAPTURE_SLOTS - 1)]
     slot["at_ns"] = now_ns
     for i in range(3):

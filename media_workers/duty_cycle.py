@@ -4,7 +4,7 @@
 successor. One pass takes what has come in, sends what is due, and wakes the bridges that got something.
 """
 
-from media_workers import batch, capture, jitter_buffer, playout, rooms, rtcp, rtp, shared_port, sockets, source, srtp
+from media_workers import batch, capture, jitter_buffer, playout, rooms, rtcp, rtp, send_queue, shared_port, sockets, source, srtp
 from media_workers.call_table import GROUPS, OPEN
 from shm import doorbell
 from shm.atomics import load_acquire, store_release
@@ -202,8 +202,8 @@ def send_due(worker, last_ms, now):
         group = worker.groups[passed % GROUPS]
         for i in range(1, group[0] + 1):
             serve(worker, group[i], now)
-    if worker.tx_batch[0]["count"] > 0:
-        send_batch(worker)
+    if worker.queue.batch[0]["count"] > 0:
+        worker.totals[0, SEND_FAILURES] += send_queue.flush(worker.queue)
     return max(ms, last_ms)
 
 
@@ -236,26 +236,11 @@ def serve(worker, row, now):
         capture.write_sent(worker, row, size, False, target["sockaddr"], capture.WIRE, now)
         if size < 0:
             worker.totals[0, SEND_FAILURES] += 1
-        else:
-            send(worker, row, size)
+        elif send_queue.add(
+            worker.queue, call["rtp_fd"], worker.own[0]["packet"], size, target["sockaddr"], target["sockaddr_bytes"]
+        ):
+            worker.totals[0, SEND_FAILURES] += send_queue.flush(worker.queue)
         playout.account(worker, row, now)
-
-
-@njit
-def send(worker, row, size):
-    """The packet in `own["packet"]`: at once from a call's own port, with others from a shared one."""
-    call, packet = worker.calls[row], worker.own[0]["packet"]
-    target = call["source"]
-    if call["is_port_shared"] != 0:
-        if batch.add(worker.tx_batch[0], packet, size, target["sockaddr"], target["sockaddr_bytes"]):
-            send_batch(worker)
-    elif sockets.send(call["rtp_fd"], packet, size, target["sockaddr"], target["sockaddr_bytes"]) < 0:
-        worker.totals[0, SEND_FAILURES] += 1
-
-
-@njit
-def send_batch(worker):
-    worker.totals[0, SEND_FAILURES] += batch.send(worker.own[0]["shared_fd"], worker.tx_batch[0])
 
 
 @njit

@@ -216,7 +216,8 @@ class Keeper:
             forking.wake_on_time()
             os.sched_setaffinity(0, {self.cores[index]})
             signal.set_wakeup_fd(-1)
-            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells, self.tables[index], self.sounds)
+            table = self.tables[index]
+            views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells, table, self.sounds, wants_ring=True)
             MediaWorker(views, index, self.share, self.config, self.cores[index], self.epolls[index]).run()
             status = 0
         except BaseException:

@@ -88,6 +88,12 @@ def send(fd, packet, size, sockaddr, sockaddr_bytes):
 
 
 @njit
+def send_to(fd, packet, size, address, address_bytes):
+    """The same, to the sockaddr that lies at this address."""
+    return _sendto(fd, packet.ctypes.data, size, MSG_DONTWAIT, address, address_bytes)
+
+
+@njit
 def ring_bell(fd):
     _eventfd_write(fd, 1)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shm import ring, segment
-from shm.atomics import fence, store_release
+from shm.atomics import keep_order, store_release
 from shm.copying import copy
 from shm.jit import njit
 from shm.layout import REEL, REEL_AT, REEL_NS, TAPE, TAPE_FRAMES, TAPE_RUNNING, TAPE_WRITE
@@ -34,7 +34,7 @@ def write(worker, row, samples):
     start = position(call)
     at = start % size
     first = min(samples, size - at)
-    fence()  # the cursor that told readers of this place's reuse is visible before the place changes
+    keep_order()  # the cursor that told readers of this place's reuse is visible before the place changes
     copy(tape, at, pcm, 0, first)
     copy(tape, 0, pcm, first, samples - first)
     store_release(worker.rings.words, row, TAPE_WRITE, start + samples)
@@ -53,7 +53,7 @@ def write_silence(worker, row, samples):
         start = end - size
     while start < end:
         count = min(end - start, frame_samples)  # no more at a time than a packet has: readers keep clear of that
-        fence()
+        keep_order()
         for i in range(start, start + count):
             tape[i % size] = 0
         start += count

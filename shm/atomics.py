@@ -49,10 +49,22 @@ def store_release(typing_context, words, row, column, value):
 
 @intrinsic
 def fence(typing_context):
-    """Nothing moves across: for a producer that overwrites what a reader may be copying, and for that reader."""
+    """Nothing moves across: for two who each store one word and then look at the other's. It costs a core what its stores wait for."""
 
     def generate(context, builder, signature, arguments):
         builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def keep_order(typing_context):
+    """Stores before it are seen before stores behind it, and loads happen before loads behind it: for a producer that overwrites
+    what a reader may be copying, and for that reader. No instruction on x86, where a fence would wait for every store under way."""
+
+    def generate(context, builder, signature, arguments):
+        builder.fence("acq_rel")
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -69,5 +81,8 @@ if not IS_COMPILED:
     def fence():
         return None
 
+    def keep_order():
+        return None
 
-__all__ = ["fence", "load_acquire", "store_release"]
+
+__all__ = ["fence", "keep_order", "load_acquire", "store_release"]

@@ -4,7 +4,7 @@ Every function takes the `Rings` and the call's row, costs no system call, and n
 """
 
 from shm import layout
-from shm.atomics import fence, load_acquire, store_release
+from shm.atomics import keep_order, load_acquire, store_release
 from shm.copying import copy
 from shm.jit import njit
 from shm.layout import (
@@ -49,7 +49,7 @@ def publish(rings, row, kind, flags, level_dbov, pcm, start, samples, position, 
     words = rings.words
     sequence = load_acquire(words, row, TO_AI_WRITE)
     slot = sequence & (TO_AI_SLOTS - 1)
-    fence()  # the cursor that told readers of this slot's reuse is visible before the slot changes
+    keep_order()  # the cursor that told readers of this slot's reuse is visible before the slot changes
     frame = rings.to_ai[row, slot]
     frame["sequence"] = sequence
     frame["captured_ns"] = now_ns
@@ -83,7 +83,7 @@ def read_at(rings, row, cursor, frame_out, pcm_out):
         base = slot * words[row, FRAME_SAMPLES]
         samples = max(0, min(frame_out[0]["samples"], pcm_out.size, MAX_FRAME_SAMPLES))  # another reader may have written there
         copy(pcm_out, 0, rings.to_ai_pcm[row], base, samples)
-        fence()  # the copy is complete before the cursor is looked at again
+        keep_order()  # the copy is complete before the cursor is looked at again
         if load_acquire(words, row, TO_AI_WRITE) - cursor < TO_AI_SLOTS:
             return cursor + 1
     # Lapped. Go on with what has a quarter of the ring to live, so as not to be lapped again at once.

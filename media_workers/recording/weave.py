@@ -11,7 +11,7 @@ A window of the last second is composed in memory, because the caller's frames c
 import numpy as np
 
 from shm import ring
-from shm.atomics import fence, load_acquire
+from shm.atomics import keep_order, load_acquire
 from shm.jit import njit
 from shm.layout import (
     AUDIO,
@@ -88,7 +88,7 @@ def weave(rings, row, tracks, windows, now_ns, frame, pcm):
         return False
     is_more = _take_sent(rings, row, track, window)
     is_more |= _take_heard(rings, row, track, window, frame, pcm)
-    fence()
+    keep_order()
     if not _is_its(rings, row, track):
         clear(track, window, taken, track["flushed"] + window_samples(track))
         track["taken"], track["cursor"] = taken, cursor
@@ -143,7 +143,7 @@ def _follow_reel(rings, row, track, window):
     words = rings.words
     reel = load_acquire(words, row, REEL)
     at, since_ns = load_acquire(words, row, REEL_AT), load_acquire(words, row, REEL_NS)
-    fence()
+    keep_order()
     if reel == 0 or load_acquire(words, row, REEL) != reel:
         return False
     if reel == track["reel"]:
@@ -189,7 +189,7 @@ def _take_sent(rings, row, track, window):
         window[2 * target + 1] = rings.tape[row, source]
         source = source + 1 if source + 1 < size else 0
         target = target + 1 if target + 1 < window_size else 0
-    fence()  # the copy is complete before the cursor is looked at again
+    keep_order()  # the copy is complete before the cursor is looked at again
     safe = min(end, max(held, load_acquire(rings.words, row, TAPE_WRITE) - room))
     for p in range(held, safe):
         window[2 * (p % window_size) + 1] = 0
