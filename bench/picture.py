@@ -269,6 +269,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "metrics_scrape": _metrics_scrape,
     "wire_bots": _wire_bots,
     "recording": _recording,
+    "joined_legs": lambda axes, found: _calls_per_core(axes, [row | {"calls": row["legs"]} for row in found]),
     "calls_per_core": _calls_per_core,
     "shared_port": _calls_per_core,
     "capacity_curves": _capacity_curves,

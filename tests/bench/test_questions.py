@@ -94,6 +94,7 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "calls": 400, "worker_us": {"not recorded": 9.0, "recorded": 9.3}, "more_percent": 3.3, "bar_percent": 10,
         "recorder_core_percent": 6.0, "written_mb": 250.0,
     },
+    "joined_legs": [STEP | {"legs": n, "comfort_noise": 0, "stretched_ms": 1.5} for n in (200, 2_000)],
     "calls_per_core": [STEP, STEP | {"calls": 200, "lost": 2}],
     "shared_port": [STEP, STEP | {"calls": 200}],
     "capacity_curves": {kind: [STEP, STEP | {"calls": 200, "lost": 1}] for kind in ("PCMU", "G722")},
