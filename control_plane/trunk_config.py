@@ -91,8 +91,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delayed_offer: bool = False
     """INVITEs leave the offer to the far end, whose codecs are then taken in its order of lines: for gateways that ask for it."""
     shared_rtp_port: bool = False
-    """Its calls have one RTP port together, one for each worker: half the cost, and one hole in firewalls. For peers that send from
-    where their SDP says; one behind NAT is heard only if it says its SSRC there (a=ssrc). See media.shared_port_calls."""
+    """Its calls have one RTP port together, one for each worker: cheaper, and one hole in firewalls. For peers that send from where
+    their SDP says; one behind NAT is heard only if it says its SSRC there (a=ssrc). See media.shared_port_calls."""
     ping_seconds: int = 60
     """OPTIONS to each gateway; one that does not answer is tried last. 0: never."""
     answer_seconds: float = 4.0
