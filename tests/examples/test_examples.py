@@ -8,7 +8,8 @@ import pytest
 
 from ai_bridge.loader import load
 from control_plane.messages import ConnectCall, ConnectEnded, HangUp, LeaveRoom, Noted, RoomChanged
-from shm.layout import SPEECH_FLAG
+from shm import ring
+from shm.layout import DUCK_DB, SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.scene import stage
 
@@ -79,6 +80,52 @@ def test_barge_in(tmp_path):
             assert (scene.of(Noted)[0].text, scene.of(Noted)[0].values) == ("interrupted", {"heard_ms": 740.0})
             await scene.until(lambda: after(HangUp))
             assert line.turns[:37] == [0] * 37 and set(line.turns[37:]) == {1} and line.turns.count(1) == 50
+
+    asyncio.run(scenario())
+
+
+def test_patient(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            line = await scene.call("patient:Patient")
+            call = bridge.calls["a"]
+            await scene.until(lambda: call.is_speaking)
+            line.tick(30)
+
+            async def hears(flags: int, frames: int, condition) -> None:
+                for _ in range(frames):
+                    line.now_ns += 20_000_000
+                    line.caller_says(tone(160), flags)
+                scene.ring()
+                await scene.until(condition)
+
+            def lowered_db() -> int:
+                return ring.load_word(scene.rings.words, 0, DUCK_DB)
+
+            await hears(SPEECH_FLAG, 10, lambda: lowered_db() == 15)
+            await hears(0, 1, lambda: lowered_db() == 0)
+            assert call.turn == 0, "a sound was no interruption"
+
+            def has_heard_half() -> bool:
+                scene.ring()
+                if line.heard().size < 75 * 160:
+                    line.tick()
+                return line.heard().size == 75 * 160
+
+            await scene.until(has_heard_half)
+            await hears(SPEECH_FLAG, 40, lambda: call.turn == 1 and lowered_db() == 0)
+            line.tick()
+            scene.ring()
+            await scene.until(lambda: any(note.kind == "heard" for note in scene.of(Noted)))
+            assert next(note.text for note in scene.of(Noted) if note.kind == "heard") == "Our office is open from"
+            await hears(0, 1, lambda: call.is_speaking)
+            for _ in range(26):
+                line.tick()
+            await scene.until(lambda: not call.is_speaking)
+            for _ in range(5):
+                await hears(0, 100, lambda: True)
+                await asyncio.sleep(0.02)
+            await scene.until(lambda: scene.of(HangUp))
 
     asyncio.run(scenario())
 
