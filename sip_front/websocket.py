@@ -6,6 +6,7 @@ WebSocket is reached on it or not at all: the host of its Via and Contact is som
 
 import asyncio
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,16 @@ class WebSocket(WSListener):
         self.transport.disconnect(graceful=False)
 
 
+class Upgrade(WSProtocol):  # type: ignore[misc]
+    """The connection below. One that ends before it is a WebSocket has no listener that would hear of it."""
+
+    gone: Callable[[], object]
+
+    def connection_lost(self, failure: Exception | None) -> None:
+        super().connection_lost(failure)
+        self.gone()
+
+
 def make_protocol(streams: "Streams", connection: Connection, origins: tuple[str, ...]) -> asyncio.Protocol:
     """For a connection that was accepted. Until the HTTP request is whole and right, there is no WebSocket."""
 
@@ -109,12 +120,13 @@ def make_protocol(streams: "Streams", connection: Connection, origins: tuple[str
         answer = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": SUBPROTOCOL})
         return WSUpgradeResponseWithListener(answer, WebSocket(streams, connection))
 
-    protocol: asyncio.Protocol = WSProtocol(
+    protocol: asyncio.Protocol = Upgrade(
         host_port=None, ws_path=None, is_client_side=False, ws_listener_factory=receive_upgrade, logger=log,
         disconnect_on_exception=True, websocket_handshake_timeout=connection.limits.start_ns / SECOND,
         enable_auto_ping=False, auto_ping_idle_timeout=0, auto_ping_reply_timeout=0, auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
         enable_auto_pong=True, max_frame_size=MAX_MESSAGE, extra_headers=None, read_buffer_init_size=READ_BUFFER,
     )  # fmt: skip
+    protocol.gone = lambda: streams.connections.drop(connection)  # type: ignore[attr-defined]
     return protocol
 
 

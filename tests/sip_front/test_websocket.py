@@ -28,10 +28,10 @@ LIMIT_S = 10.0
 
 
 class Server:
-    def __init__(self, folder: pathlib.Path, authority: Authority) -> None:
+    def __init__(self, folder: pathlib.Path, authority: Authority, **more: Any) -> None:
         self.ws, self.wss = free_port(), free_port()
         places = [f"ws:{HOST}:{self.ws}", f"wss:{HOST}:{self.wss}"]
-        self.front = Front(folder, authority, after=AFTER, listen=[f"{HOST}:{free_port()}", *places], websocket_origins=[PAGE])
+        self.front = Front(folder, authority, after=AFTER, listen=[f"{HOST}:{free_port()}", *places], websocket_origins=[PAGE], **more)
         self.staff = Staff(folder)
         self.context = ssl.create_default_context(cafile=str(authority.certificate))
         self.front.wait_for("worker and bridge", lambda: "bridge 0 has reported" in self.front.log() and "worker 0" in self.front.log())
@@ -210,3 +210,20 @@ def test_too_much_and_too_late_end_it(server: Server) -> None:
     with server.front.connect(server.ws) as one:  # no HTTP at all
         one.settimeout(LIMIT_S)
         assert one.recv(100) == b""
+
+
+def test_what_never_became_a_websocket_takes_no_place(tmp_path: pathlib.Path) -> None:
+    server = Server(tmp_path / "front", Authority(tmp_path), max_connections_per_source=3, connection_start_seconds=30)
+    try:
+        for _ in range(5):
+            server.front.connect(server.ws).close()
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                browse(server, Browser.register, "https://evil.example", server.ws)  # type: ignore[arg-type]
+
+        async def work(browser: Browser) -> None:
+            await browser.send("\r\n\r\n")
+            assert await browser.socket.receive_str(timeout=LIMIT_S) == "\r\n"
+
+        browse(server, work, port=server.ws)
+    finally:
+        server.stop()
