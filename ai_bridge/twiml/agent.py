@@ -62,7 +62,7 @@ class TwimlAgent(Agent):
         self.settings, self._told = arguments.read(TwimlArguments, rest)
         if self.settings.method not in ("GET", "POST"):
             raise ConfigurationError(f'the route\'s arguments: method is "{self.settings.method}": GET or POST will do')
-        self.web = Web(self.options)
+        self.web = Web(self.options, self.url)
         self.account_sid = self.options.account or NO_ACCOUNT
         self.base = self.settings.document_url or self.url
         """Addresses in the document are relative to where it came from."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
 from ai_bridge.awaited import Utterance
@@ -318,7 +319,8 @@ def stream(agent: "TwimlAgent", verb: Element, is_listener: bool) -> tuple[str, 
         agent.call.spawn(agent.report(inner.attributes.get("statusCallback", ""), form, method_of(inner, "statusCallbackMethod")))
 
     parameters = {child.attributes.get("name", ""): child.attributes.get("value", "") for child in inner.children}
-    bot = StreamBot(agent.call, url, agent.options, parameters, is_listener, report)
+    options = msgspec.structs.replace(agent.options, authorization="", authorization_file="")  # which is for the webhook
+    bot = StreamBot(agent.call, url, options, parameters, is_listener, report)
     return name, bot
 
 

@@ -27,10 +27,16 @@ def sign(secret: bytes, url: str, form: Mapping[str, str]) -> str:
     return base64.b64encode(hmac.new(secret, signed.encode(), hashlib.sha1).digest()).decode()
 
 
+def origin_of(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
 class Web:
-    def __init__(self, options: Options) -> None:
-        """Raises ConfigurationError."""
+    def __init__(self, options: Options, home: str) -> None:
+        """`home`: the route's own address. Nobody else is sent its Authorization. Raises ConfigurationError."""
         self._secret, self._headers, self._ca_file = options.signing_secret(), options.headers(), options.ca_file
+        self._home = origin_of(home)
 
     async def ask(self, url: str, method: str, form: Mapping[str, str]) -> bytes:
         """What it answers. Raises TwimlFailed."""
@@ -38,19 +44,18 @@ class Web:
             parts = urllib.parse.urlsplit(url)
             query = "&".join(filter(None, (parts.query, urllib.parse.urlencode(form))))
             url, form = urllib.parse.urlunsplit(parts._replace(query=query)), {}
-        headers = dict(self._headers)
-        if self._secret:
-            headers["X-Twilio-Signature"] = sign(self._secret, url, form)
-        return (await self._request(url, method, headers, form, MOST_BYTES))[0]
+        signed = {"X-Twilio-Signature": sign(self._secret, url, form)} if self._secret else {}
+        return (await self._request(url, method, signed, form, MOST_BYTES))[0]
 
     async def sound(self, url: str) -> tuple[bytes, str]:
         """A file and its content type. Raises TwimlFailed."""
-        return await self._request(url, "GET", self._headers, {}, MOST_SOUND_BYTES)
+        return await self._request(url, "GET", {}, {}, MOST_SOUND_BYTES)
 
     async def _request(self, url: str, method: str, headers: Mapping[str, str], form: Mapping[str, str], most: int) -> tuple[bytes, str]:
         parts, where = urllib.parse.urlsplit(url), without_secrets(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise TwimlFailed(f'"{where[:200]}" is not an address that begins with https://')
+        headers = {**self._headers, **headers} if origin_of(url) == self._home else headers
         limit, encrypted = aiohttp.ClientTimeout(total=LIMIT_S), tls(self._ca_file) if parts.scheme == "https" else False
         try:
             async with (

@@ -11,7 +11,7 @@ from control_plane.call_sid import call_sid
 from control_plane.errors import ConfigurationError
 from control_plane.messages import AnswerCall, HangUp, InstructCall, Noted
 from tests.ai_bridge.line import tone
-from tests.ai_bridge.twiml.webhook import Play, Webhook, play
+from tests.ai_bridge.twiml.webhook import Play, Webhook, play, serving
 
 
 def test_the_webhook_is_told_of_the_call_as_twilio_does_and_signed(tmp_path):
@@ -26,6 +26,19 @@ def test_the_webhook_is_told_of_the_call_as_twilio_does_and_signed(tmp_path):
 
     arguments = {"shop": "12", "secret": "t0ken", "authorization": "Basic x"}
     play(tmp_path, Webhook(answer="<Hangup/>"), act, arguments=arguments, headers={"X-Vip": "yes"})
+
+
+def test_the_authorization_is_for_the_webhook_and_nobody_else(tmp_path):
+    other = Webhook(answer="<Hangup/>")
+
+    async def act(p: Play) -> None:
+        async with serving(other):
+            p.webhook.answers["go"] = f"<Redirect>{other.url}/answer</Redirect>"
+            assert await p.ended() == "the TwiML hung up"
+            assert all(request.headers["Authorization"] == "Basic x" for request in p.webhook.requests)
+            assert [request.headers.get("Authorization") for request in other.requests] == [None]
+
+    play(tmp_path, Webhook(answer='<Pause length="0.2"/><Redirect>go</Redirect>'), act, arguments={"authorization": "Basic x"})
 
 
 def test_the_signature_is_that_of_twilios_documentation():
