@@ -103,7 +103,7 @@ class Arrivals:
         call.traceparent = self._traceparent(session)
         call.headers, call.trunk, call.tenant = arrival.headers, session.trunk, arrival.asked.tenant or route.tenant
         self._settle(call, arrival, name, route)
-        why_not = front.why_tenant_full(call.tenant, now_ns) or front.staff(call, route, now_ns)
+        why_not = front.why_tenant_full(call.tenant, now_ns) or front.staff.assign(call, route, now_ns)
         if why_not:
             front.ringing.hunts.pop(call.call_id, None)
             self._refuse(session, 503, why_not, now_ns, RETRY)

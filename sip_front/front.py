@@ -10,30 +10,18 @@ from collections import deque
 
 import msgspec
 
-from control_plane import table
 from control_plane.config import Config, Route
 from control_plane.formats import FORMATS
 from control_plane.logs import clean
 from control_plane.messages import (
-    AgentFailed,
-    AgentStarted,
     Alive,
     CallFacts,
-    CloseMedia,
-    FrontStarted,
-    MediaClosed,
-    MediaOpened,
-    MediaRecorded,
-    MediaRefused,
-    MediaSilent,
-    MediaUpdated,
     Message,
     Noted,
     Originate,
     RoomSet,
     SipTraced,
     TakeKey,
-    UpdateMedia,
 )
 from sip_front.admission import Admission
 from sip_front.arrivals import Arrivals
@@ -54,7 +42,8 @@ from sip_front.ringing import Ringing
 from sip_front.rooms import Rooms
 from sip_front.session import Session
 from sip_front.session_state import Event
-from sip_front.succession import PATIENCE_NS, WORKER_AWAY_LIMIT_NS, Succession
+from sip_front.staff import Staff
+from sip_front.succession import PATIENCE_NS, Succession
 from sip_front.toll_guard import TollGuard
 from sip_front.trace import Trace, TraceStore, text_of
 from sip_front.transport import Address, PlaceTowards
@@ -64,10 +53,7 @@ from sip_front.user_agent import UserAgent
 
 log = logging.getLogger("front")
 TICK_NS = 1_000_000_000
-FACTS = MediaOpened | MediaRefused | MediaUpdated | MediaRecorded | MediaClosed | MediaSilent | AgentStarted | AgentFailed
-"""Of a call, from its worker or its bridge."""
 CAUSES = {"answered": Cause.FAR_END_ANSWERED}
-BRIDGE_AWAY_LIMIT_NS = 30_000_000_000
 FRESH = (State.OPENING, State.STARTING, State.PREPARING, State.CALLING)
 MAX_ENDED = 1_000  # calls that are remembered after their end, for people who ask why
 
@@ -99,6 +85,7 @@ class Front:
         self.calls_total = self.calls_refused = 0
         self.figures = FrontFigures()
         self.user_agent.figures = self.figures
+        self.staff = Staff(self)
         self.operators, self.orders, self.moves = Operators(self), Orders(self), Moves(self)
         self.arrivals = Arrivals(self)
         self.rooms, self.connecting, self.ringing = Rooms(self), Connecting(self), Ringing(self)
@@ -118,7 +105,7 @@ class Front:
     def receive_message(self, identity: bytes, message: Message, now_ns: int) -> None:
         """From a worker, a bridge or an operator."""
         if isinstance(message, Alive):
-            self._hear(message, identity, now_ns)
+            self.staff.hear(message, identity, now_ns)
         elif isinstance(message, Noted):
             call = self.calls.get(message.call_id)
             if message.kind == "turn" and call is not None:
@@ -127,7 +114,7 @@ class Front:
             self.operators.show(message, message.call_id)
         elif isinstance(message, RoomSet):
             self.rooms.acknowledge(message)
-        elif not self._handle_fact(identity, message, now_ns):
+        elif not self.staff.handle(identity, message, now_ns):
             self.operators.receive(identity, message, now_ns)
         self._handle_events(now_ns)
 
@@ -345,20 +332,6 @@ class Front:
             call.step(call.early_media if event.kind == "early" else CAUSES.get(event.kind, Cause.MEDIA_CHANGED), now_ns)
         self.user_agent.deadlines.schedule(call)
 
-    def staff(self, call: Call, route: Route, now_ns: int, worker: Peer | None = None) -> str:
-        """A worker, or the one that is given, and a bridge for the call. Returns why there is none, or nothing."""
-        call.agent, call.arguments, call.recording = route.agent, route.arguments, "on" if route.record else "off"
-        roles: tuple[Role, ...] = ("worker", "bridge") if route.agent or route.rings else ("worker",)  # an agent may come after phones
-        for role in roles:
-            peer = worker if worker and role == "worker" else self.peers.choose(role, now_ns)
-            if peer is None:
-                return self.peers.why_none(role, now_ns)
-            if role == "worker":
-                call.worker = peer.index
-            else:
-                call.bridge = peer.index
-        return ""
-
     def open(self, call: Call, now_ns: int) -> None:
         self.calls[call.call_id] = call
         for limit in self.limits_of(call):
@@ -384,115 +357,23 @@ class Front:
         call.media, call.caller, call.callee = session.negotiation.without_offer(), clean(order.caller, 80), clean(callee, 80)
         call.trunk, call.tenant = trunk, tenant
         call.early_media = Cause.EARLY_MEDIA_TO_HEAR if order.hears_early else Cause.EARLY_MEDIA
-        worker = self._worker_beside(order.beside, order.tenant, now_ns) if order.beside else None
+        worker = self.staff.beside(order.beside, order.tenant, now_ns) if order.beside else None
         if isinstance(worker, str):
             return worker
         call.must_stay, call.ring_limit_ns = worker is not None, order.ring_seconds * SECOND or call.ring_limit_ns
         route = Route(agent=order.agent, arguments=order.arguments)
-        why_not = self.why_tenant_full(tenant, now_ns) or self.staff(call, route, now_ns, worker)
+        why_not = self.why_tenant_full(tenant, now_ns) or self.staff.assign(call, route, now_ns, worker)
         if not why_not:
             self.calls_total += 1
             self.open(call, now_ns)
         return why_not
 
-    def _worker_beside(self, call_id: str, tenant: str, now_ns: int) -> Peer | str:
-        """The worker of that call, or why another one cannot be on it."""
-        beside = self.calls.get(call_id)
-        if beside is None or beside.state in (State.CLOSING, State.ENDED) or (tenant and beside.tenant != tenant):
-            return f"there is no call {clean(call_id, 80)} to be beside of: `bellframe calls` lists those that are up"
-        worker = self.peers.get("worker", beside.worker)
-        if worker is None or worker.is_silent(now_ns) or not worker.has_room():
-            return f"503: media worker {beside.worker}, which carries call {call_id}, takes no other call now; widen media.rtp_ports"
-        return worker
-
-    # ---- workers and bridges ---------------------------------------------------------------------------------------
-
-    def _hear(self, alive: Alive, identity: bytes, now_ns: int) -> None:
-        peer, is_new, is_replaced = self.peers.hear(alive, identity, now_ns)
-        if alive.role == "worker" and (is_new or is_replaced):
-            self._tell(peer, FrontStarted(self.front_id))
-        if is_new:
-            log.info("%s %d has reported (pid %d)", alive.role, alive.index, alive.pid)
-            self._welcome(peer, now_ns)
-        elif is_replaced:
-            calls = table.count(len(peer.calls), "call")
-            log.warning("%s %d was replaced (pid %d), and goes on with %s", alive.role, alive.index, alive.pid, calls)
-            if alive.role == "bridge":
-                for call_id in list(peer.calls):
-                    call = self.calls[call_id]
-                    call.was_at_work = call.opened is not None and call.opened.row in alive.suspects
-                    call.step(Cause.AGENT_LOST, now_ns)
-                    self.user_agent.deadlines.schedule(call)
-
-    def _welcome(self, peer: Peer, now_ns: int) -> None:
-        """The first word of a worker or a bridge: it has calls of the front before us, and there are calls that wait for it."""
-        role = peer.facts.role
-        peer.calls.update(id for id, call in self.calls.items() if (call.worker if role == "worker" else call.bridge) == peer.index)
-        if role == "worker":
-            self.succession.ask_worker(peer.index)
-        for session in self.succession.take_early():
-            self.arrivals.receive(session, now_ns)
-
-    def _handle_fact(self, identity: bytes, message: Message, now_ns: int) -> bool:
-        """False: it is not one of theirs."""
-        if not isinstance(message, FACTS):
-            return False
-        call = self.calls.get(message.call_id)
-        role: Role = "bridge" if isinstance(message, AgentStarted | AgentFailed) else "worker"
-        peer = self.peers.get(role, -1 if call is None else call.bridge if role == "bridge" else call.worker)
-        if call is None or peer is None or peer.identity != identity:
-            if isinstance(message, MediaOpened | MediaSilent):  # a call that is over or has gone elsewhere must not keep a port
-                self.messages.append((identity, CloseMedia(message.call_id)))
-            elif isinstance(message, MediaClosed):
-                self.succession.close(message.call_id, message.counters)
-            return True
-        match message:
-            case MediaOpened():
-                self._media_opened(call, message, now_ns)
-            case MediaRefused(why=why):
-                call.refusal = f"refused: {clean(why, 200)}"
-                call.step(Cause.MEDIA_REFUSED, now_ns)
-            case MediaUpdated():
-                if isinstance(call.worker_command, UpdateMedia):
-                    call.worker_command = None
-            case MediaRecorded(state=state):
-                if call.record_command and call.record_command.state == state:
-                    call.record_command = None
-            case MediaClosed(counters=counters):
-                log.debug("media closed: %s", counters, extra={"call_id": call.call_id})
-                call.counters = counters or call.counters  # a repeat has none
-                call.step(Cause.MEDIA_CLOSED, now_ns)
-            case MediaSilent(silent_ms=silent_ms) if self._may_be_silent(call, silent_ms, now_ns):
-                log.debug("silent for %d ms, and just answered or not yet", silent_ms, extra={"call_id": call.call_id})
-            case MediaSilent(silent_ms=silent_ms):
-                call.fail(f"the far end sent no audio for {silent_ms / 1000:.0f} s; look at its address and at firewalls", now_ns)
-            case AgentStarted():
-                call.step(Cause.AGENT_STARTED, now_ns)
-                if call.seat:  # another process had the call before
-                    self.rooms.remind(call)
-            case AgentFailed(why=why):
-                call.fail(f"the agent {call.agent} failed: {why}", now_ns, 500)
-        self.user_agent.deadlines.schedule(call)
-        return True
-
-    def _may_be_silent(self, call: Call, silent_ms: int, now_ns: int) -> bool:
-        """Nobody need send anything before the answer; the worker counts from the port's opening, and tells again."""
-        limit_ns = min(round(self.config.media.silent_seconds_at_start * 1e9), silent_ms * 1_000_000)
-        return not call.was_answered or now_ns - call.answered_ns < limit_ns
-
-    def _media_opened(self, call: Call, message: MediaOpened, now_ns: int) -> None:
-        if call.opened is None or call.state in (State.OPENING, State.PREPARING):
-            call.opened = message
-            call.session.negotiation.port = message.rtp_port
-            call.step(call.opening, now_ns)
+    # ---- time -------------------------------------------------------------------------------------------------------
 
     def _tick(self, now_ns: int, has_slept: bool) -> None:
         """`has_slept`: it was us who heard nothing; what the others said meanwhile is read before they are missed."""
-        limits: tuple[tuple[Role, int], ...] = (("worker", WORKER_AWAY_LIMIT_NS), ("bridge", BRIDGE_AWAY_LIMIT_NS))
-        for role, limit_ns in () if has_slept else limits:
-            for peer in self.peers.of(role):
-                if now_ns - peer.heard_ns > limit_ns:
-                    self._fail_calls(peer, f"{role} {peer.index} has been away for {limit_ns // 10**9} s; look into its log", now_ns)
+        if not has_slept:
+            self.staff.expire(now_ns)
         if now_ns - self.started_ns > PATIENCE_NS:
             for session in self.succession.take_early():
                 self.arrivals.receive(session, now_ns)
@@ -506,12 +387,6 @@ class Front:
         self.toll_guard.tick(self, now_ns, time.time())
         self.phones.registrar.expire(now_ns)
         self.admission.log_the_rest(now_ns)
-
-    def _fail_calls(self, peer: Peer, text: str, now_ns: int) -> None:
-        for call_id in list(peer.calls):
-            call = self.calls[call_id]
-            call.fail(text, now_ns)
-            self.user_agent.deadlines.schedule(call)
 
 
 def why_not_answered(trunk: str, event: Event) -> str:
