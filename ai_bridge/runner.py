@@ -138,7 +138,7 @@ class CallRunner:
             self.times.on_wire(utterance.began_ns)
             parts = self.times.take()
             if parts:
-                self.call.note("turn", "", **parts)
+                self.call.note("turn", f"answered {parts['total_ms']:.0f} ms after the caller's last sound", **parts)
 
     def _listen_for_dead_air(self, at_ns: int) -> None:
         if self._was_speech or self.call.is_speaking or not self._quiet_since_ns:

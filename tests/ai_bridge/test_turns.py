@@ -49,6 +49,7 @@ def test_each_answer_s_parts_are_noted_from_the_callers_last_sound_to_the_wire(t
                 await scene.until(lambda: not agents[-1].call.is_speaking)
             await scene.until(lambda: len([note for note in scene.of(Noted) if note.kind == "turn"]) == 2)
             for note in scene.of(Noted):
+                assert note.text == f"answered {note.values['total_ms']:.0f} ms after the caller's last sound"
                 assert set(note.values) == {"detected_ms", "model_ms", "wire_ms", "total_ms"}
                 assert note.values["total_ms"] == pytest.approx(sum(note.values.values()) / 2, abs=0.2), "the parts are the whole"
                 assert SPEECH_HANGOVER_MS <= note.values["detected_ms"] < SPEECH_HANGOVER_MS + 2_000 and note.values["model_ms"] >= 0
