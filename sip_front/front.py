@@ -43,7 +43,7 @@ from sip_front.rooms import Rooms
 from sip_front.session import Session
 from sip_front.session_state import Event
 from sip_front.staff import Staff
-from sip_front.succession import PATIENCE_NS, Succession
+from sip_front.succession import Succession
 from sip_front.toll_guard import TollGuard
 from sip_front.trace import Trace, TraceStore, text_of
 from sip_front.transport import Address, PlaceTowards
@@ -374,7 +374,7 @@ class Front:
         """`has_slept`: it was us who heard nothing; what the others said meanwhile is read before they are missed."""
         if not has_slept:
             self.staff.expire(now_ns)
-        if now_ns - self.started_ns > PATIENCE_NS:
+        if now_ns - self.started_ns > self.succession.patience_ns:
             for session in self.succession.take_early():
                 self.arrivals.receive(session, now_ns)
         self.succession.expire(now_ns)

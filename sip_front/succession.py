@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from sip_front.front import Front
 
 log = logging.getLogger("front")
-PATIENCE_NS = 3_000_000_000
-"""Workers and bridges report once a second, and at once when they are started."""
+PATIENCE_NS, SUCCESSORS_PATIENCE_NS = 3_000_000_000, 10_000_000_000
+"""Workers and bridges report once a second, and at once when they are started. Where there was a front before us, there are some, which may
+just be replaced as well."""
 WORKER_AWAY_LIMIT_NS = 15_000_000_000
 MAX_EARLY = 256
 
@@ -34,6 +35,7 @@ MAX_EARLY = 256
 class Succession:
     def __init__(self, front: "Front") -> None:
         self.front = front
+        self.patience_ns = PATIENCE_NS
         self.written: set[str] = set()
         """Calls that the journal has."""
         self.closing: dict[str, CallFacts] = {}
@@ -86,6 +88,7 @@ class Succession:
     def take_over(self, front_id: int, entries: list[Left], now_ns: int) -> None:
         """Before the first datagram is read."""
         front = self.front
+        self.patience_ns = SUCCESSORS_PATIENCE_NS if front_id else PATIENCE_NS
         for entry in entries:
             if isinstance(entry, SavedPhones):
                 front.phones.registrar.restore(entry.user, entry.bindings, now_ns)
@@ -164,7 +167,7 @@ class Succession:
     def must_wait(self, session: Session, now_ns: int) -> bool:
         """Nobody has reported yet, and that is because we have just begun."""
         front = self.front
-        if now_ns - front.started_ns > PATIENCE_NS or len(self.early) >= MAX_EARLY:
+        if now_ns - front.started_ns > self.patience_ns or len(self.early) >= MAX_EARLY:
             return False
         if front.peers.of("worker") and front.peers.of("bridge"):
             return False

@@ -2,8 +2,8 @@
 
     pip install --upgrade bellframe && bellframe install && bellframe upgrade
 
-One after the other: agent processes (their callers hear comfort noise for the seconds of a start), the front (what is sent to it
-waits in its sockets), the keeper with its workers (a second or two without audio), then the rest. Set-ups wait meanwhile and are not
+One after the other: agent processes (their callers hear comfort noise for the seconds of a start), the keeper with its workers (a
+second or two without audio), the front (what is sent to it waits in its sockets), then the rest. Set-ups wait meanwhile and are not
 refused. Under systemd this is `systemctl restart` of each unit, and needs the right to do that. What changes the RTP ports, the
 workers, the number of bridges or the layout of shared memory ends the calls.
 """
@@ -21,7 +21,7 @@ from control_plane.client import CommandFailed, ask
 from control_plane.errors import BellframeError
 from control_plane.messages import GetStatus, Status
 
-ORDER = ("bellframe-bridge@", "bellframe-front", "bellframe-keeper", "bellframe-http", "bellframe-recorder")
+ORDER = ("bellframe-bridge@", "bellframe-keeper", "bellframe-front", "bellframe-http", "bellframe-recorder")
 LIMIT_S, LOOK_S, REPORT_LIMIT_S = 300.0, 0.1, 20.0
 
 

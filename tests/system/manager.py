@@ -65,12 +65,12 @@ def children_of(pid: int) -> list[int]:
 class Managed(Reachable):
     """`bellframe.target` under a systemd of its own. `drop_in`: more lines for each service."""
 
-    def __init__(self, drop_in: str = "", agent: str = "echo") -> None:
+    def __init__(self, drop_in: str = "", agent: str = "echo", calls: int = CALLS) -> None:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sd-"))
         self.runtime, self.log_path = self.folder / "run" / "bellframe", self.folder / "log"
-        first = free_ports(2 * CALLS + 4)
+        first = free_ports(2 * calls + 4)
         self.sip_port = first
-        self._write(first, drop_in, agent)
+        self._write(range(first + 2, first + 2 * calls + 2), drop_in, agent)
         environment = {**os.environ, "FOLDER": str(self.folder), "SYSTEMD": SYSTEMD}
         command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--cgroup", "--kill-child=KILL", "sh", "-c", BOOT]
         with (self.folder / "manager").open("wb") as log:
@@ -82,7 +82,7 @@ class Managed(Reachable):
             self.discard()
             raise
 
-    def _write(self, first_port: int, drop_in: str, agent: str) -> None:
+    def _write(self, rtp_ports: range, drop_in: str, agent: str) -> None:
         (self.folder / "run").mkdir(mode=0o700)
         root = self.folder / "root"
         root.mkdir()
@@ -92,8 +92,8 @@ class Managed(Reachable):
             (units / f"{name}.d").mkdir()
             (units / f"{name}.d" / "test.conf").write_text(DROP_IN.format(log=self.log_path, more=drop_in))
         settings: dict[str, dict[str, Any]] = {
-            "sip": {"listen": f"{HOST}:{first_port}"},
-            "media": {"rtp_ports": f"{first_port + 2}-{first_port + 2 * CALLS + 2}", "workers": 1, "heartbeat_timeout_ms": 1000},
+            "sip": {"listen": f"{HOST}:{self.sip_port}"},
+            "media": {"rtp_ports": f"{rtp_ports.start}-{rtp_ports.stop}", "workers": 1, "heartbeat_timeout_ms": 1000},
             "bridge": {"modules": str(AGENTS)},
         }
         lines = [f'[[routes]]\nagent = "{agent}"\n']

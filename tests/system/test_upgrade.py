@@ -1,13 +1,37 @@
 """`bellframe upgrade` under calls and set-ups: everything is replaced, nothing is cut, nobody is refused."""
 
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
 from bench.call_setups import Load
 from bench.front_takeover import in_child
 from tests.system.caller import Caller
 from tests.system.conftest import StartServer
+from tests.system.manager import Managed, why_not
 from tests.system.server import HOST, Reachable, Server, wait_for
 from tests.system.sound import pitch_and_level
 
 PER_SECOND, SECONDS = 5.0, 16.0
+
+
+@pytest.fixture(scope="module")
+def managed() -> Iterator[Managed]:
+    reason = why_not()
+    if reason:
+        if os.environ.get("BELLFRAME_REQUIRE_PEERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = Managed(calls=2 * round(PER_SECOND * SECONDS))  # a port rests before it is given to the next
+    try:
+        server.ctl("start", "bellframe-keeper.service")  # compiles the kernels on a fresh machine
+        server.ctl("start", "bellframe.target")
+        wait_for("worker and bridge report", lambda: len(server.status().peers) == 2, 60.0)
+        yield server
+    finally:
+        server.discard()
 
 
 class Target:
@@ -24,12 +48,12 @@ def set_up(server: Reachable) -> list[str]:
     return load.state
 
 
-def check(server: Reachable) -> None:
+def check(server: Server | Managed, *command: str) -> None:
     with Caller(server.sip_port) as caller:
         caller.wait_for_packets(25)
         before = {(peer.role, peer.index): peer.pid for peer in server.status().peers}
         setups = in_child(lambda: set_up(server))
-        done = server.command("upgrade", limit_s=120)
+        done = server.inside_run(*command) if isinstance(server, Managed) else server.command("upgrade", limit_s=120)
         assert done.returncode == 0 and "every process was replaced" in done.stdout, done.stdout + done.stderr
         after = {(peer.role, peer.index): peer.pid for peer in server.status().peers}
         assert after.keys() == before.keys() and not set(after.values()) & set(before.values())
@@ -37,7 +61,7 @@ def check(server: Reachable) -> None:
         caller.wait_for_packets(100)
         wait_for("the echo", lambda: pitch_and_level(caller.audio(len(caller.received) - 50))[1] > 7_000)
         states = setups()
-    assert states == ["over"] * round(PER_SECOND * SECONDS)
+    assert states == ["over"] * round(PER_SECOND * SECONDS), server.log()
 
 
 def test_nothing_is_cut_or_refused_under_bellframe_up(start_server: StartServer) -> None:
@@ -47,3 +71,8 @@ def test_nothing_is_cut_or_refused_under_bellframe_up(start_server: StartServer)
     log = server.log()
     assert "every process has been replaced" in log and "ended with exit code 0 to make room for its successor" in log
     assert "ERROR" not in log
+
+
+def test_nothing_is_cut_or_refused_under_systemd(managed: Managed) -> None:
+    check(managed, sys.executable, "-m", "control_plane.command", "upgrade", "--user", "--runtime-dir", str(managed.runtime))
+    assert managed.show("bellframe-front.service", "NRestarts") == ["0"], "asked for, and no failure"

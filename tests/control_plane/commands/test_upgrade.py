@@ -16,7 +16,7 @@ bellframe-bridge@0.service   loaded active running Bellframe agents, process 0
 
 
 def test_those_that_the_others_can_do_without_come_first() -> None:
-    units = ["bellframe-bridge@0", "bellframe-bridge@1", "bellframe-front", "bellframe-keeper", "bellframe-recorder"]
+    units = ["bellframe-bridge@0", "bellframe-bridge@1", "bellframe-keeper", "bellframe-front", "bellframe-recorder"]
     assert in_order(LISTED) == [f"{unit}.service" for unit in units]
     assert in_order("") == []
 
