@@ -3,6 +3,7 @@
 `receive_*` and `expire` are told what happened; `outbox` and `audio` hold what to send.
 """
 
+import base64
 import enum
 import random
 import re
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pylibsrtp import Error, Policy, Session
 
 from control_plane import g711
 
@@ -19,6 +21,7 @@ AMPLITUDE = 8_000
 RETRY_NS, PATIENCE_NS = SECOND // 2, 32 * SECOND  # RFC 3261 17.1.1.2: T1, and 64 times that
 LOWEST_HZ, STEP_HZ = 300, 12
 CODECS = (("PCMU", 0), ("PCMA", 8))
+SUITE, SECRET_BYTES = "AES_CM_128_HMAC_SHA1_80", 30
 SILENT_POWER = 1e-4
 """Of the tone's own power: less than this is a line on which nothing is heard."""
 
@@ -38,6 +41,8 @@ class Figures:
 
     def __init__(self) -> None:
         self.set_up = self.refused = self.unanswered = self.ended_early = self.finished = self.keys = 0
+        self.protected = self.unproven = 0
+        """Calls with SRTP; packets that did not prove to be the server's, as they would if an index were used twice."""
         self.seconds = dict.fromkeys(Verdict, 0)
         self.foreign: list[str] = []
         self.gaps_ms: list[float] = []
@@ -53,7 +58,12 @@ class Line(NamedTuple):
 
 
 class Caller:
-    def __init__(self, number: int, line: Line, rtp_port: int, figures: Figures, seed: int) -> None:
+    def __init__(self, number: int, line: Line, rtp_port: int, figures: Figures, seed: int, srtp_share: float = 0.0) -> None:
+        """`srtp_share`: of its calls, how many are protected by SRTP."""
+        self.srtp_share = srtp_share
+        self.secret = b""
+        self.tx: Session | None = None
+        self.rx: Session | None = None
         self.number, self.line, self.rtp_port, self.figures = number, line, rtp_port, figures
         self.random = random.Random(seed)
         self.pitch_hz = LOWEST_HZ + STEP_HZ * number
@@ -68,6 +78,8 @@ class Caller:
     def start(self, now_ns: int, seconds: float) -> None:
         self.calls += 1
         self.codec, self.payload_type = self.random.choice(CODECS)
+        self.secret = self.random.randbytes(SECRET_BYTES) if self.random.random() < self.srtp_share else b""
+        self.tx = self.rx = None
         self.seq, self.timestamp, self.ssrc = self.random.randrange(65536), self.random.randrange(2**32), self.random.randrange(2**32)
         self.sent, self.heard, self.last_rx_ns, self.longest_gap_ns = 0, bytearray(), 0, 0
         self.to_tag, self.state, self.end_ns = "", State.INVITED, now_ns + int(seconds * SECOND)
@@ -101,11 +113,16 @@ class Caller:
 
     def _receive_final(self, message: str, now_ns: int) -> None:
         tag, port = re.search(r"(?im)^to:.*;tag=([^;\s]+)", message), re.search(r"(?m)^m=audio (\d+)", message)
-        if message.startswith("SIP/2.0 200") and tag and port:
+        key = re.search(rf"(?m)^a=crypto:1 {SUITE} inline:([^|\s]+)", message)
+        if message.startswith("SIP/2.0 200") and tag and port and (key or not self.secret):
             self.to_tag = tag[1]
+            if key and self.tx is None:
+                self.tx = Session(Policy(key=self.secret, ssrc_type=Policy.SSRC_ANY_OUTBOUND))
+                self.rx = Session(Policy(key=base64.b64decode(key[1]), ssrc_type=Policy.SSRC_ANY_INBOUND))
             self.outbox.append(self._request("ACK", 1))
             if self.state is State.INVITED:
                 self.figures.set_up += 1
+                self.figures.protected += bool(self.secret)
                 self.state, self.waiting, self.target, self.begin_ns = State.UP, b"", int(port[1]), now_ns
         elif self.state is State.INVITED:
             self.to_tag = tag[1] if tag else ""
@@ -147,7 +164,10 @@ class Caller:
     def _offer(self) -> str:
         host, codec, number = self.line.host, self.codec, self.payload_type
         session = ("v=0", f"o=soak {self.calls} 1 IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0")
-        media = (f"m=audio {self.rtp_port} RTP/AVP {number}", f"a=rtpmap:{number} {codec}/8000")
+        profile = "RTP/SAVP" if self.secret else "RTP/AVP"
+        media = [f"m=audio {self.rtp_port} {profile} {number}", f"a=rtpmap:{number} {codec}/8000"]
+        if self.secret:
+            media.append(f"a=crypto:1 {SUITE} inline:{base64.b64encode(self.secret).decode()}")
         return "".join(f"{line}\r\n" for line in (*session, *media))
 
     # ---- RTP --------------------------------------------------------------------------------------------------------
@@ -158,9 +178,16 @@ class Caller:
         header = bytes((0x80, self.payload_type | (0x80 if self.sent == 0 else 0)))
         header += self.seq.to_bytes(2, "big") + self.timestamp.to_bytes(4, "big") + self.ssrc.to_bytes(4, "big")
         self.sent, self.seq, self.timestamp = self.sent + 1, self.seq + 1 & 0xFFFF, self.timestamp + SAMPLES & 0xFFFFFFFF
-        return header + payload
+        return self.tx.protect(header + payload) if self.tx else header + payload
 
-    def receive_rtp(self, packet: bytes, now_ns: int) -> None:
+    def receive_rtp(self, packet: bytes, now_ns: int, from_port: int = 0) -> None:
+        """`from_port`: of the server. What is late of the call before has another one, and other keys."""
+        if self.rx:
+            try:
+                packet = self.rx.unprotect(packet)
+            except Error:
+                self.figures.unproven += from_port == self.target
+                return
         if self.last_rx_ns and self.state is State.UP:
             self.longest_gap_ns = max(self.longest_gap_ns, now_ns - self.last_rx_ns)
         self.last_rx_ns = now_ns

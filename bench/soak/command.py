@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", default=",".join(KINDS), metavar="KINDS", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--loss", type=float, default=0.01, help="share of callers' packets that never arrive (default 0.01)")
     parser.add_argument("--reorder", type=float, default=0.005, help="share that arrives behind the next one (default 0.005)")
+    parser.add_argument("--srtp", type=float, default=0.0, help="share of calls that are protected by SRTP (default 0)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path("soak.html"), metavar="FILE")
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     os.sched_setaffinity(0, {OTHER_CORE})
     os.environ.setdefault("BELLFRAME_LOG_LEVEL", "WARNING")
-    with running("echo", arguments.calls + SPARE_ROWS) as server:
+    with running("echo", arguments.calls + SPARE_ROWS, srtp="preferred" if arguments.srtp else "off") as server:
         outcome = soak(server, arguments, seconds, kinds)
     is_good = report.write(outcome, arguments.report)
     for line in report.lines(outcome):
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def soak(server: Server, arguments: argparse.Namespace, seconds: float, kinds: list[str]) -> report.Outcome:
-    crowd = Crowd(server.host, server.sip_port, arguments.calls, arguments.loss, arguments.reorder, arguments.seed)
+    crowd = Crowd(server.host, server.sip_port, arguments.calls, arguments.loss, arguments.reorder, arguments.seed, arguments.srtp)
     faults, samples, is_over = Faults(server, kinds), list[watch.Sample](), threading.Event()
     before = watch.take(server, 0.0)
     watching = threading.Thread(target=_watch, args=(server, faults, samples, is_over, arguments.fault_every if kinds else 0.0, seconds))

@@ -54,6 +54,7 @@ def lines(outcome: Outcome) -> list[Line]:
     lost = figures.ended_early + figures.unanswered
     return [
         Line("calls set up", "all", f"{figures.set_up} ({figures.refused} refused)", figures.set_up > 0 and figures.refused == 0),
+        Line("packets that proved to be nobody's (SRTP)", "0", f"{figures.unproven} in {figures.protected} calls", not figures.unproven),
         Line("calls lost", "0", str(lost), lost == 0),
         Line("seconds in which a call heard another's tone", "0", str(len(figures.foreign)), not figures.foreign),
         Line("seconds in which a call heard its own tone", "most", f"{own} of {judged}", judged > 0 and own > 0.9 * judged),

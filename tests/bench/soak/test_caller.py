@@ -1,10 +1,13 @@
 """The callers of the soak: they know their own tone, another's, silence, and a call that is cut."""
 
+import base64
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pylibsrtp import Policy, Session
 
-from bench.soak.caller import AMPLITUDE, RATE_HZ, SECOND, Caller, Figures, Line, State, Verdict, judge
+from bench.soak.caller import AMPLITUDE, RATE_HZ, SECOND, SUITE, Caller, Figures, Line, State, Verdict, judge
 
 LINE = Line("127.0.0.1", 5080, 5060)
 ANSWER = "SIP/2.0 200 OK\r\nTo: <sip:soak@h>;tag=x\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -70,3 +73,28 @@ def test_packets_go_on_where_the_last_one_ended() -> None:
     first, second = one.next_packet(), one.next_packet()
     assert len(first) == 172 and first[1] & 0x80 and not second[1] & 0x80
     assert int.from_bytes(second[2:4], "big") - int.from_bytes(first[2:4], "big") & 0xFFFF == 1
+
+
+def test_a_protected_call_believes_nothing_that_was_not_protected_with_its_key() -> None:
+    one = Caller(3, LINE, 9000, Figures(), seed=1, srtp_share=1.0)
+    one.start(0, seconds=10)
+    invite, theirs = one.outbox.pop().decode(), bytes(range(30))
+    assert "RTP/SAVP" in invite
+    one.receive_sip(f"{ANSWER}a=crypto:1 {SUITE} inline:{base64.b64encode(theirs).decode()}\r\n", 1)
+    ours = base64.b64decode(invite.partition("inline:")[2].split()[0])
+    sent = one.next_packet()
+    assert len(sent) == 182 and len(Session(Policy(key=ours, ssrc_type=Policy.SSRC_ANY_INBOUND)).unprotect(sent)) == 172
+    packet = bytes((0x80, one.payload_type, 0, 1)) + bytes(8) + bytes(160)
+    one.receive_rtp(Session(Policy(key=theirs, ssrc_type=Policy.SSRC_ANY_OUTBOUND)).protect(packet), 2, 4000)
+    assert len(one.heard) == 160 and one.figures.unproven == 0
+    one.receive_rtp(packet, 3, 4002)
+    assert one.figures.unproven == 0, "late, of the call before"
+    one.receive_rtp(packet, 3, 4000)
+    assert len(one.heard) == 160 and (one.figures.unproven, one.figures.protected) == (1, 1)
+
+
+def test_a_protected_call_that_is_answered_without_a_key_counts_as_refused() -> None:
+    one = Caller(3, LINE, 9000, Figures(), seed=1, srtp_share=1.0)
+    one.start(0, seconds=10)
+    one.receive_sip(ANSWER, 1)
+    assert one.figures.refused == 1 and one.state is State.IDLE
