@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from control_plane import credentials, opus_library
+from control_plane import credentials, g729_library, opus_library
 from control_plane.door_config import check_door
 from control_plane.errors import ConfigurationError
 from control_plane.formats import check_names
@@ -115,6 +115,8 @@ class Media(Section):
     """Offered and accepted, in order of preference: of what a far end offers, the first here is taken. G722 first gives agents
     16 kHz where a telephone can, for more of the worker's core."""
     opus: Opus = Opus()
+    g729_library: str = ""
+    """For calls in G.729: bcg729, as "libbcg729.so.0" or by its path. It is under the GPL 3, so nothing loads it that is not named here."""
     srtp: str = "off"
     """Keys go in the SDP (SDES). "preferred" takes SRTP where it is offered, and offers it so that a far end may decline: RTP/AVP with
     a=crypto, which some refuse. "required" neither offers nor takes anything else: RTP/SAVP. Who reads the SIP reads the keys: use TLS."""
@@ -326,6 +328,7 @@ def check(config: Config) -> Config:
     check_http(config.http, parse_address(config.http.listen, "http.listen")[0] if config.http.listen else "")
     check_records(config.records)
     check_names(config.media.formats, "media.formats")
+    check_g729(config)
     if not config.media.formats:
         raise ConfigurationError("media.formats: name one at least")
     if config.media.srtp not in POLICIES:
@@ -347,6 +350,16 @@ def check_digest(config: Config) -> None:
     hashed = {"MD5" if len(user.ha1.reveal()) == 32 else "SHA-256" for user in config.users if user.ha1}
     if len(hashed) > 1 or not hashed <= set(config.sip.digest_algorithms):
         raise ConfigurationError("users: every ha1 must be of one algorithm, and sip.digest_algorithms must name it: we ask all alike")
+
+
+def check_g729(config: Config) -> None:
+    owners: list[tuple[str, tuple[str, ...]]] = [("media", config.media.formats)]
+    owners += [(f'trunks "{trunk.name}"', trunk.formats) for trunk in config.trunks]
+    owners += [(f"routes[{position}]", route.formats) for position, route in enumerate(config.routes)]
+    wanting = [where for where, formats in owners if "G729" in formats]
+    why_not = g729_library.why_not(config.media.g729_library) if wanting or config.media.g729_library else ""
+    if why_not:
+        raise ConfigurationError(f"{f'{wanting[0]}.formats' if wanting else 'media.g729_library'}: {why_not}")
 
 
 def check_recording(config: Config) -> None:

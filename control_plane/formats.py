@@ -49,6 +49,7 @@ FORMATS = {
             "OPUS", None, 48_000, 16_000, 5, "media_workers.codecs.opus", channels=2, ptimes_ms=(10, 20, 40, 60),  # RFC 7587 4.1, 4.2
             fmtp="maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfec=1",
         ),
+        AudioFormat("G729", 18, 8_000, 8_000, 6, "media_workers.codecs.g729", fmtp="annexb=no"),  # RFC 4856 2.1.9
     )
 }
 """By name, in order of preference."""

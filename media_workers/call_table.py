@@ -15,6 +15,7 @@ import numpy.typing as npt
 from control_plane.messages import MAX_PARTIES
 from media_workers import batch, echo, send_queue, shared_port, sounds
 from media_workers.codecs import CODEC
+from media_workers.codecs.g729 import G729
 from media_workers.codecs.halfband import LINE_SAMPLES
 from media_workers.codecs.opus import OPUS
 from media_workers.concealment import PAST_SAMPLES
@@ -83,6 +84,7 @@ CALL = np.dtype(
         ("tones", TONES),
         ("place", PLACE),
         ("codec", CODEC),
+        ("g729", G729),
         ("partial", "i2", MAX_FRAME_SAMPLES),  # samples that do not fill a frame yet
         ("held", HELD_PACKET, SLOTS),  # packets that came early; pages that no gap has touched cost nothing
         ("opus", OPUS),

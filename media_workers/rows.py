@@ -10,7 +10,7 @@ import secrets
 import numpy as np
 import numpy.typing as npt
 
-from control_plane import opus_library
+from control_plane import g729_library, opus_library
 from control_plane.config import Opus
 from control_plane.errors import Exhausted, NotAcceptable
 from control_plane.formats import FORMATS
@@ -21,6 +21,7 @@ from media_workers import (
     dtmf_tone,
     echo,
     jitter_buffer,
+    libbcg729,
     libopus,
     quality,
     rooms,
@@ -33,7 +34,8 @@ from media_workers import (
     voice_activity,
 )
 from media_workers.call_table import CALL, FREE, GROUPS, OPEN, QUIET, Worker
-from media_workers.codecs import opus
+from media_workers.codecs import g729, opus
+from media_workers.codecs.g729 import G729
 from media_workers.dtmf_tone import TONES
 from media_workers.duty_cycle import MS
 from media_workers.jitter_buffer import SLOTS
@@ -72,11 +74,14 @@ class Rows:
         self._by_call_id = {
             bytes(self.calls[row]["call_id"]).decode(): row for row in range(first, first + count) if self.calls[row]["state"] == OPEN
         }
+        self.calls["g729"][first : first + count] = np.zeros((), G729)  # whoever made those coders has gone
         for row in self._by_call_id.values():
             _recount_held(self.calls[row]["rx"])
             srtp.restore(worker, row)
             if self.calls[row]["codec_id"] == codecs.OPUS:
                 opus.restore(self.calls[row]["opus"], int(self.calls[row]["sample_rate_hz"]))
+            elif self.calls[row]["codec_id"] == codecs.G729:
+                g729.start(self.calls[row]["g729"])
         self.calls["srtp"][first : first + count][self.calls["state"][first : first + count] != OPEN] = np.zeros((), SRTP)
         shared_port.enter_all(worker, first, count, FREE)
         self.regroup()
@@ -189,6 +194,7 @@ class Rows:
         call["state"], call["closed_ns"] = QUIET, now_ns
         srtp.forget(self.worker, row)
         rooms.leave(call)
+        g729.forget(call["g729"])
         values = self.worker.shown[row]["counters"]
         result = {name: int(values[column]) for column, (name, _) in enumerate(CALL_COUNTERS)}
         self.worker.shown[row]["call_id"] = b""
@@ -293,6 +299,9 @@ class Rows:
         format, call = FORMATS[media.format], self.calls[row]
         if call["state"] != OPEN or call["codec_id"] != format.codec_id:
             call["codec"], call["rx"]["is_started"] = codecs.fresh(), 0
+            g729.forget(call["g729"])
+            if format.codec_id == codecs.G729:
+                g729.start(call["g729"])
             if format.codec_id == codecs.OPUS:
                 opus.start(call["opus"], media.fmtp, int(call["sample_rate_hz"]), self.opus_settings)
         elif format.codec_id == codecs.OPUS:
@@ -365,6 +374,8 @@ def _check(media: MediaDescription) -> None:
         raise NotAcceptable(f"no such format: {media.format}")
     if media.format == "OPUS" and not libopus.IS_THERE:
         raise NotAcceptable(opus_library.REMEDY)
+    if media.format == "G729" and not libbcg729.is_there():
+        raise NotAcceptable(g729_library.REMEDY)
     ptimes_ms = FORMATS[media.format].ptimes_ms
     if media.ptime_ms not in ptimes_ms:
         raise NotAcceptable(f"{media.format} is not sent in packets of {media.ptime_ms} ms; {', '.join(map(str, ptimes_ms))} can be")

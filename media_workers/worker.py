@@ -34,7 +34,7 @@ from control_plane.messages import (
     TakeKey,
     UpdateMedia,
 )
-from media_workers import capture, duty_cycle, sockets, srtp
+from media_workers import capture, duty_cycle, libbcg729, sockets, srtp
 from media_workers.call_table import Worker as Views
 from media_workers.load import LoadMeter
 from media_workers.rows import Rows
@@ -59,6 +59,7 @@ class MediaWorker:
         self.totals[WORKER["pid"]], self.totals[WORKER["core"]] = os.getpid(), core
         quiet_ns, interval_ns = (int(s * SECOND_NS) for s in (config.media.port_quiet_seconds, config.media.rtcp_interval_seconds))
         media = config.media
+        libbcg729.use(media.g729_library)
         self.rows = Rows(views, index, count, quiet_ns, interval_ns, media.inband_dtmf, media.comfort_noise, media.opus)
         self.load = LoadMeter(self.totals, views.lateness, time.monotonic_ns())
         self.channel = Channel(zmq.Context(io_threads=1), config.runtime_path(), f"worker-{self.index}")

@@ -7,12 +7,12 @@ sample rate that the call began with; where a re-INVITE brought a codec of the o
 import numpy as np
 
 from control_plane.formats import FORMATS
-from media_workers.codecs import g711, g722, halfband, l16, opus
+from media_workers.codecs import g711, g722, g729, halfband, l16, opus
 from shm.copying import copy
 from shm.jit import njit
 
 G722, L16, L16_WIDE = (FORMATS[name].codec_id for name in ("G722", "L16/8000", "L16/16000"))
-OPUS = FORMATS["OPUS"].codec_id
+OPUS, G729 = FORMATS["OPUS"].codec_id, FORMATS["G729"].codec_id
 WIDE_HZ = 16_000
 
 CODEC = np.dtype(
@@ -43,6 +43,8 @@ def decode(call, payload, start, size, pcm_out):
     room = pcm_out[pcm_out.size // 2 if sample_rate_hz > codec_hz else 0 :]
     if codec_id in (L16, L16_WIDE):
         samples = l16.decode(payload, start, size, room)
+    elif codec_id == G729:
+        samples = g729.decode(call["g729"], payload, start, size, room)
     else:
         samples = g711.decode(codec_id, payload, start, size, room)
     if sample_rate_hz > codec_hz:
@@ -70,4 +72,6 @@ def encode(call, pcm, samples, packet, start):
         samples = halfband.double(call["codec"]["tx_line"], pcm[samples:], pcm, samples)
     if codec_id in (L16, L16_WIDE):
         return l16.encode(pcm, samples, packet, start)
+    if codec_id == G729:
+        return g729.encode(call["g729"], pcm, samples, packet, start)
     return g711.encode(codec_id, pcm, samples, packet, start)

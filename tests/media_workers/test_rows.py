@@ -64,7 +64,7 @@ def test_the_direction_is_ours(rows: Rows, direction: str, may_send: int, may_re
     assert (call["may_send"], call["may_receive"]) == (may_send, may_receive)
 
 
-@pytest.mark.parametrize(("fields", "reason"), [({"format": "G729"}, "G729"), ({"ptime_ms": 25}, "25 ms"), ({"ptime_ms": 0}, "0 ms")])
+@pytest.mark.parametrize(("fields", "reason"), [({"format": "G723"}, "G723"), ({"ptime_ms": 25}, "25 ms"), ({"ptime_ms": 0}, "0 ms")])
 def test_what_cannot_be_done_is_refused_with_the_reason_and_takes_no_row(rows: Rows, fields: dict[str, object], reason: str) -> None:
     with pytest.raises(NotAcceptable, match=reason):
         rows.open("a", 0, media(**fields), NOW)
