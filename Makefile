@@ -20,7 +20,7 @@ ifeq ($(CI),true)
 export BELLFRAME_REQUIRE_PEERS := 1
 endif
 
-.PHONY: help demo test lint bench peers lock clean
+.PHONY: help demo test lint kernels bench peers lock clean
 help:
 	@echo "make demo    phone the built-in agent and watch"
 	@echo "make test    lint, types, and all tests"
@@ -28,10 +28,10 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make lock    choose new versions for the lock files (needs uv)"
 
-demo: $(VENV)/.run
+demo: $(VENV)/.run kernels
 	$(BIN)/bellframe demo
 
-test: lint peers
+test: lint peers kernels
 	$(BIN)/python -m pytest
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernel tests/shm tests/media_workers
 
@@ -39,7 +39,11 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
+# Once for each state of the sources: no start of a server waits for it then.
+kernels: $(VENV)/.run
+	@$(BIN)/python -m shm.jit media_workers.warm_up media_workers.recording.warm_up ai_bridge.warm_up
+
+bench: $(VENV)/.test kernels
 	$(BIN)/python -m bench
 
 $(VENV)/bin/python:

@@ -74,8 +74,19 @@ def compile_apart(module: str) -> None:
     In a process of its own, which leaves machine code in the cache: a compiler's memory would otherwise stay with whoever forks.
     Raises subprocess.CalledProcessError if it fails; what it wrote to stderr says why.
     """
-    marker = cache_directory() / f"{module}.complete"
+    marker = _marker(module)
     if IS_COMPILED and not marker.exists():
         subprocess.run([sys.executable, "-m", module], check=True, stdout=subprocess.DEVNULL)
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
+
+
+def _marker(module: str) -> pathlib.Path:
+    return cache_directory() / f"{module}.complete"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        if not _marker(name).exists():
+            print(f"compiling the kernels of {name.rpartition('.')[0]}, once: up to two minutes", flush=True)
+        compile_apart(name)

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     runtime.write_private(file, config.encode(settings))
     for warning in check.warnings(settings):
         print(f"note: {warning}", file=sys.stderr)
-    print("starting; the first time on a machine, the kernels are compiled, which takes up to a minute", file=sys.stderr, flush=True)
+    print("starting; the first time on a machine, the kernels are compiled, which takes up to two minutes", file=sys.stderr, flush=True)
     try:
         return Supervisor(programs(settings, file), directory, lambda server: announce(server, settings)).run()
     finally:
