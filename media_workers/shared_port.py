@@ -1,4 +1,4 @@
-"""Many calls on one port: whose call is a datagram? docs/decisions/0005-shared-port.md says why so.
+"""Many calls on one port: whose call is a datagram? docs/decisions/0006-shared-port.md says why so.
 
 The kernel tells calls apart by port. On a port that calls share a table does, which only an offer or answer, or a packet that
 has proved its keys, can write into:
