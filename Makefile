@@ -16,6 +16,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PEERS := sipp:sip-tester kamailio:kamailio rtpengine:rtpengine-daemon baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 \
   systemd-analyze:systemd chromium:chromium pg_ctlcluster:postgresql
 
+# soname:Debian package. bcg729 is GPL-3: a server loads it when its operator names it, and the tests do.
+LIBRARIES := libbcg729.so.0:libbcg729-0
+
 ifeq ($(CI),true)
 export BELLFRAME_REQUIRE_PEERS := 1
 endif
@@ -74,6 +77,8 @@ NO_SERVICES := policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then trap 'rm
 peers:
 	@missing=(); for peer in $(PEERS); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${peer%%:*}" >/dev/null || missing+=("$${peer##*:}"); done; \
+	for library in $(LIBRARIES); do \
+	  PATH="$$PATH:/usr/sbin:/sbin" ldconfig -p | grep "$${library%%:*}" >/dev/null || missing+=("$${library##*:}"); done; \
 	if [ "$${#missing[@]}" = 0 ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing $${missing[*]}"; \

@@ -74,6 +74,7 @@ class Caller:
             f"a=rtpmap:0 PCMU/8000\r\na=rtpmap:{EVENT_TYPE} telephone-event/8000\r\na=fmtp:{EVENT_TYPE} 0-15\r\na=ptime:20\r\n"
         )
         self.local = f"{host}:{self.sip.getsockname()[1]}"
+        self.payload_type = 0
         self.received: list[Packet] = []
         self.sent = 0
         self.is_over = threading.Event()
@@ -170,7 +171,8 @@ class Caller:
                 head = RTP.pack(0x80, EVENT_TYPE | (0x80 if presses == 7 else 0), seq, key_at, ssrc)
                 self._key = self._key if presses else None
             else:
-                payload, head = self.payload(self.sent), RTP.pack(0x80, 0x80 if not self.sent else 0, seq, timestamp, ssrc)
+                marker = 0x80 if not self.sent else 0
+                payload, head = self.payload(self.sent), RTP.pack(0x80, marker | self.payload_type, seq, timestamp, ssrc)
             self.rtp.sendto(head + payload, self.media)
             self.sent, seq, due_ns = self.sent + 1, seq + 1 & 0xFFFF, due_ns + PTIME_NS
 

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import pathlib
 import socket
 import threading
 import time
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.system.caller import Caller
+from tests.system.baresip import PITCH_HZ, Baresip
+from tests.system.caller import Caller, tone
 from tests.system.conftest import StartServer
 from tests.system.server import HOST, Server, wait_for
-from tests.system.sound import pitch_and_level
+from tests.system.sound import loudest_second, pitch_and_level, read_wav
 
 DECISIONS: dict[str, dict[str, Any]] = {
     "refused": {"refuse": 486},
@@ -60,9 +62,12 @@ def routed(start_server: StartServer, decider: str, hanging: str) -> Server:
     only = [
         {"to": "early", "agent": "probes:Early", "answer": "early"},
         {"to": "hang*", "webhook": hanging, "webhook_seconds": 0.5, "agent": "echo"},
+        {"to": "desk", "phones": ["anna"], "ring_seconds": 10},
+        {"to": "desk", "agent": "echo"},
         {"webhook": decider, "agent": "echo", "max_minutes": 1},
     ]
-    return start_server(only=only, http={"webhook_secret": "the secret of this test"})
+    users = [{"name": "anna", "password": "secret"}]
+    return start_server(only=only, http={"webhook_secret": "the secret of this test"}, users=users)
 
 
 class EarlyCaller(Caller):
@@ -146,3 +151,25 @@ def test_a_web_server_that_hangs_holds_nobody_up(routed: Server) -> None:
     assert sorted(times)[10] < 0.25, "they do not wait for it any more"
     assert routed.log().count("its webhook decides nothing (no answer within 0.5 s)") == 1
     routed.wait_until_quiet()
+
+
+@pytest.mark.peer
+def test_a_phone_is_rung_and_has_the_call_and_without_it_the_next_route_does(routed: Server, tmp_path: pathlib.Path) -> None:
+    with Caller(routed.sip_port, "desk") as caller:
+        caller.wait_for_packets(5)
+        assert [call.agent for call in routed.calls()] == ["echo"], "she is not registered"
+    way = f';outbound="sip:{HOST}:{routed.sip_port};transport=udp"'
+    account = f";auth_user=anna;auth_pass=secret;regint=300{way}"
+    with Baresip(tmp_path, "anna", answers=True, account=account, registrar=f"{HOST}:{routed.sip_port}") as phone:
+        wait_for("she has registered", lambda: "anna" in routed.command("phones").stdout)
+        with Caller(routed.sip_port, "desk", tone(700)) as caller:
+            caller.wait_for_packets(100)
+            assert sorted(call.direction for call in routed.calls()) == ["inbound", "outbound"]
+            pitch_hz, level = pitch_and_level(caller.audio(len(caller.received) - 40))
+            assert abs(pitch_hz - PITCH_HZ) < 15 and level > 6_000, "what she says"
+            time.sleep(1.0)
+        routed.wait_until_quiet()
+        wait_for("she was hung up", lambda: "Call with" in phone.log() and "terminated" in phone.log())
+    heard, rate_hz = read_wav(phone.recording("dec"))
+    pitch_hz, level = pitch_and_level(loudest_second(heard, rate_hz), rate_hz)
+    assert abs(pitch_hz - 700) < 15 and level > 6_000, "what she hears"
