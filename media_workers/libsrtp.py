@@ -10,6 +10,7 @@ A session is a pointer into the memory of one process. It must never be written 
 import ctypes
 import importlib.machinery
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,7 +34,7 @@ def _load() -> ctypes.CDLL:
     if binary is None or binary.origin is None:
         raise ConfigurationError("pylibsrtp, which carries libsrtp, is not installed: install bellframe with its dependencies")
     library = ctypes.CDLL(binary.origin)
-    status = library.srtp_init()
+    status = OK if "pylibsrtp" in sys.modules else library.srtp_init()  # who imported it has called that, and twice is an error
     if status != OK:
         raise ConfigurationError(f"libsrtp found itself broken (status {status}): install pylibsrtp anew")
     return library
