@@ -29,9 +29,21 @@ class Scene:
         self.folder = folder
         self.told: list[Message] = []
         self.lines: dict[str, Line] = {}
+        self.channels: list[Channel] = []
 
     def new_bridge(self) -> Bridge:
-        return Bridge(self.rings, self.bell_fd, Channel(self.context, self.folder, "bridge-0"), 0)
+        self.channels.append(Channel(self.context, self.folder, "bridge-0"))
+        return Bridge(self.rings, self.bell_fd, self.channels[-1], 0)
+
+    async def succeed(self, first: Bridge) -> Bridge:
+        """Another bridge in place of this one, once the front has heard of it: before that, orders would go to the one that is gone."""
+        await first.stop()
+        first.channel.close()
+        before = len(self.of(Alive))
+        second = self.new_bridge()
+        second.start()
+        await self.until(lambda: len(self.of(Alive)) > before)
+        return second
 
     def ring(self) -> None:
         """As the worker does at the end of a cycle."""
@@ -83,7 +95,8 @@ async def stage(folder: pathlib.Path, calls: int = 4) -> AsyncIterator[tuple[Sce
         yield scene, bridge
     finally:
         await bridge.stop()
-        bridge.channel.close()
+        for channel in scene.channels:
+            channel.close()
         scene.switchboard.close()
         scene.context.term()
 

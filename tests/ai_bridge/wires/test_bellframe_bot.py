@@ -348,10 +348,7 @@ def test_a_successor_of_the_agent_process_is_told_what_was_said_and_heard(tmp_pa
             await bot.sessions[0].send(says(1, tone(1_600)))
             await scene.until(lambda: first.calls["a"].queued_ms == 200)
             line.tick(4)
-            await first.stop()
-            first.channel.close()
-            second = scene.new_bridge()
-            second.start()
+            second = await scene.succeed(first)
             line.caller_says(tone(160))
             scene.start(f"bellframe+{bot.url}", "a", resumed=True)
             await scene.until(lambda: len(bot.sessions) == 2 and audio(bot.sessions[1]))
@@ -372,7 +369,6 @@ def test_a_successor_of_the_agent_process_is_told_what_was_said_and_heard(tmp_pa
             scene.stop("a")
             await scene.until(lambda: not second.calls and not second._stopped)
             await second.stop()
-            second.channel.close()
 
     asyncio.run(scenario())
 
