@@ -65,6 +65,8 @@ def test_a_call(setting: Setting, tmp_path: pathlib.Path, row: Outbound) -> None
     path.write_text(row.script.text(setting.tls_ports.get(name, 0)))
     over_tcp = ("-t", "t1") if row.script.transport == "TLS" or row.trunk.get("transport") == "tcp" else ()
     peer = Sipp(path, server.sip_port, tmp_path, *over_tcp, port=setting.ports[name])
+    table, port = pathlib.Path("/proc/net/tcp" if over_tcp else "/proc/net/udp"), f":{setting.ports[name]:04X} "
+    wait_for("SIPp listens", lambda: port in table.read_text() or peer.process.poll() is not None)
     call_id = f"out-{secrets.token_hex(4)}"
     try:
         order = Originate(call_id, NUMBER, "echo", caller="+1555000", trunk=name, headers=dict(row.headers))

@@ -1,6 +1,7 @@
 """`bellframe capture` and its HTTP twin, of calls by telephones that nobody here wrote; read by tshark."""
 
 import base64
+import functools
 import os
 import pathlib
 import signal
@@ -17,7 +18,7 @@ from tests.system import tshark
 from tests.system.baresip import PITCH_HZ, Baresip
 from tests.system.caller import Caller
 from tests.system.conftest import StartServer
-from tests.system.server import HOST, Server, free_tcp_port
+from tests.system.server import HOST, Server, free_tcp_port, wait_for
 from tests.system.sound import pitch_and_level
 from tests.system.test_capture import WARNING, stream_table
 
@@ -120,12 +121,16 @@ def test_ctrl_c_ends_it_with_a_whole_file(traced: tuple[Server, int], tmp_path: 
     server, file = traced[0], tmp_path / "call.pcap"
     with Caller(server.sip_port) as caller:
         [call] = server.calls()
-        with subprocess.Popen(server.command_line("capture", call.call_id, "--file", str(file)), stdout=subprocess.DEVNULL) as process:
-            while not file.exists():
-                time.sleep(0.02)
-            caller.wait_for_packets(40)
-            os.kill(process.pid, signal.SIGINT)
-            assert process.wait(10) == 0
+        command = server.command_line("capture", call.call_id, "--file", str(file))
+        listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is ignored in whatever runs in the background
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=listens) as process:
+            try:
+                wait_for("the capture has begun", file.exists)
+                caller.wait_for_packets(40)
+                os.kill(process.pid, signal.SIGINT)
+                assert process.wait(10) == 0
+            finally:
+                process.kill()
         unknown = server.command("capture", "no-such-call")
     assert unknown.returncode == 1 and "no call no-such-call" in unknown.stderr
     assert complaints(file, server.sip_port) == [] and len(tshark.fields(file, server.sip_port, "rtp", "rtp.seq")) > 40
