@@ -74,7 +74,7 @@ FREESWITCH = Script("to_freeswitch").answer_call({"body": OFFERED_KEYS})
 answered(FREESWITCH.answer("100 Trying"), SECURE_ANSWER, "Session-Expires: 120;refresher=uas", "Require: timer").pause(100).bye()
 
 LIVEKIT = Script("to_livekit").answer_call({"X-Room": ("lobby",)})
-answered(LIVEKIT.answer("180 Ringing")).pause(200).reinvite(ANSWER).expect(200).ack().pause(100)  # its keep-alive
+answered(LIVEKIT.answer("180 Ringing")).pause(200).reinvite(ANSWER).expect(200).ack()  # its keep-alive
 ended_by_us(LIVEKIT)
 
 VAPI = Script("to_vapi").answer_call({"X-Context": ("returning customer",), "body": ("m=audio",)})
