@@ -305,12 +305,13 @@ def place_parties(rows: "Rows", room_id: str, parties: tuple[Party, ...], now_ns
 
 
 def leave(call: np.void) -> None:
-    """Out of its room, if it is in one."""
-    call["place"] = np.zeros((), PLACE)
-    for buffer in ("line", "speech"):  # no sample of another call, or of another room
-        for name in playout_buffer.PLAYOUT_BUFFER.names or ():
-            if name != "pcm":
-                call[buffer][name] = 0
+    """Out of its room. A row that was in none keeps away from the pages of its buffers, which it then does not have."""
+    if call["place"]["room"]:
+        for buffer in ("line", "speech"):  # no sample of another call, or of another room
+            for name in playout_buffer.PLAYOUT_BUFFER.names or ():
+                if name != "pcm":
+                    call[buffer][name] = 0
+    call["place"] = np.zeros((), PLACE)  # last: whoever goes on after a crash here finds the room still named
 
 
 def number_rooms(worker: "Worker", rows: "npt.NDArray[np.int64]") -> None:

@@ -15,8 +15,11 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+import llvmlite.binding
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.types.containers import NamedTuple
 
 KERNEL_FOLDERS = ("shm", "media_workers", "ai_bridge", "bench")
 
@@ -48,16 +51,67 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Compiled without the GIL. No fast-math, no parallel: a kernel must give the same bits everywhere."""
 
 
+def _short_name(self: NamedTuple) -> tuple[str, tuple[()]]:
+    """What stands for a tuple type in the names of kernels: the same in every process."""
+    return f"{self.instance_class.__name__}_{hashlib.sha256(self.name.encode()).hexdigest()[:16]}", ()
+
+
+# numba spells every field of every record out, in the name of every kernel that takes the tuple: 20 kB a name for our
+# workers, many megabytes of nothing else in each process, and minutes of the compiler.
+NamedTuple.mangling_args = property(_short_name)
+
+
+class Kernel(JITCodeLibrary):  # type: ignore[misc] # numba has no types
+    """Machine code from the cache. Its bitcode, several times as large, is read when another kernel is compiled with it, and not before."""
+
+    read_bitcode: Callable[[], bytes] | None = None
+    _shared_module: Any
+
+    @classmethod
+    def _unserialize(cls, codegen: Any, state: Any) -> Any:
+        name, _, (machine_code, read_bitcode) = state
+        kernel = codegen.create_library(name)
+        kernel.enable_object_caching()
+        kernel._set_compiled_object(machine_code)
+        kernel.read_bitcode = read_bitcode
+        kernel._finalize_final_module()
+        return kernel
+
+    def _get_module_for_linking(self) -> Any:
+        if self._shared_module is None and self.read_bitcode is not None:
+            self._shared_module = llvmlite.binding.parse_bitcode(self.read_bitcode())
+        return super()._get_module_for_linking()
+
+
+JITCPUCodegen._library_class = Kernel
+
+
 class MachineCode(FunctionCache):  # type: ignore[misc] # numba has no types
     """numba's cache, which leaves the compiler asleep when there is nothing to compile.
 
-    numba fills the compiler's tables before it looks into the cache: 16 MB and 0.3 s that a process whose kernels
-    are all there has no use for. A kernel that is not there fills them when it is compiled.
+    numba fills the compiler's tables before it looks into the cache, and parses what only a compiler needs: 16 MB and 0.3 s
+    that a process whose kernels are all there has no use for. A kernel that is not there fills them when it is compiled.
     """
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        codegen = target_context.codegen()
+        key = self._index_key(sig, codegen)
+        stored = self._cache_file.load(key)
+        if stored is None:
+            return None
+        (name, kind, (machine_code, _)), described, environment, signature, is_object_mode, lifted, _, *rest = stored
+        codegen._engine._defined_symbols |= {
+            described.mangled_name, described.llvm_cpython_wrapper_name, described.llvm_cfunc_wrapper_name
+        }  # fmt: skip
+        library = name, kind, (machine_code, lambda: self._cache_file.load(key)[0][2][1])
+        annotation = ""  # for people who inspect types; megabytes of it
+        return self._impl.rebuild(
+            target_context, (library, described, environment, signature, is_object_mode, lifted, annotation, *rest)
+        )
 
 
 def njit(function: Callable[..., Any]) -> Any:

@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 
+import numba
+import numpy as np
 import pytest
 
-from shm import jit, ring
+from shm import jit, layout, ring
 from shm.jit import cache_directory
 
 ROOT = pathlib.Path(jit.__file__).parent.parent
@@ -88,6 +90,31 @@ def test_a_kernel_that_is_kept_is_loaded_without_the_compilers_tables(tmp_path: 
     command = [sys.executable, "-c", LOAD]
     said = [subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True).stdout for _ in range(2)]
     assert said == ["False True\n", "False False\n"]
+
+
+@pytest.mark.skipif(not jit.IS_COMPILED, reason="kernels are interpreted")
+def test_a_kernel_is_compiled_with_one_that_was_loaded(tmp_path: pathlib.Path) -> None:
+    """What was left out of memory when it was loaded is read then."""
+    kernel = "@njit\ndef call(bells):\n    return doorbell.must_ring(bells, 0)\n"
+    calling = f"{LOAD}\nfrom shm.jit import njit\n{kernel}\nprint(call(rings.bells))\n"
+    script = tmp_path / "calling.py"
+    script.write_text(calling)
+    environment = os.environ | {"CACHE_DIRECTORY": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    for source, said in ((LOAD, "False True\n"), (calling, "False False\nFalse\n")):
+        script.write_text(source)
+        result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
+        assert result.stdout == said
+
+
+@pytest.mark.skipif(not jit.IS_COMPILED, reason="kernels are interpreted")
+def test_the_name_of_a_kernel_does_not_spell_its_memory_out() -> None:
+    """numba's own names of what takes a tuple of tables are 20 kB long, and there are hundreds."""
+    rings = layout.rings_format(bytearray(layout.rings_bytes(1)), 1)
+    name, arguments = numba.typeof(rings).mangling_args
+    assert name.startswith("Rings_") and len(name) < 32 and arguments == ()
+    other = layout.rings_format(bytearray(layout.rings_bytes(1)), 1)
+    assert numba.typeof(other).mangling_args == (name, arguments) != numba.typeof(rings._replace(bells=np.zeros(1))).mangling_args
 
 
 def test_compiling_apart_is_done_once_for_a_state_of_the_sources(
