@@ -12,6 +12,7 @@ from control_plane.logs import clean
 from control_plane.messages import AskRoute, RouteAdvised
 from control_plane.route_config import decided
 from control_plane.routing import Row
+from sip_front.deadlines import Place
 from sip_front.session_state import State
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Waiting:
     def __init__(self, advice: "Advice", arrival: "Arrival", row: Row, deadline_ns: int) -> None:
         self.advice, self.arrival, self.row = advice, arrival, row
         self.deadline_ns: int | None = deadline_ns
-        self.scheduled_ns: int | None = None
+        self.place: Place | None = None
 
     def expire(self, now_ns: int) -> None:
         self.advice.settle(self, None, f"no answer within {self.row.route.webhook_seconds:g} s", now_ns)

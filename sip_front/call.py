@@ -31,6 +31,7 @@ from control_plane.messages import (
     StopAgent,
     UpdateMedia,
 )
+from sip_front.deadlines import Place
 from sip_front.outcome import outcome_of
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE
 from sip_front.seat import Seat
@@ -118,7 +119,7 @@ class Call:
         """As it was asked for. It begins once the call is answered."""
         self.step_deadline_ns: int | None = None
         self.ordered_ns = self.resend_ns = 0
-        self.scheduled_ns: int | None = None
+        self.place: Place | None = None
         self.started_ns, self.started_at, self.ended_ns = now_ns, started_at, 0
         self.rang_ns = self.answered_ns = 0
         self.ended_by: Cause | None = None

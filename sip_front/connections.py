@@ -6,7 +6,7 @@ and in what waits to be sent while a connection is being made.
 
 from typing import NamedTuple
 
-from sip_front.deadlines import Deadlines
+from sip_front.deadlines import Deadlines, Place
 from sip_front.framing import Framer
 from sip_front.transport import Address
 
@@ -31,7 +31,7 @@ class Connection:
 
     __slots__ = (
         "begun_ns", "framer", "heard_ns", "is_closed", "is_ours", "is_ready", "is_stranger",
-        "limits", "pinged_ns", "remote", "scheduled_ns", "waiting",
+        "limits", "pinged_ns", "place", "remote", "waiting",
     )  # fmt: skip
 
     def __init__(self, remote: Address, is_ours: bool, limits: Limits, now_ns: int, is_stranger: bool = False) -> None:
@@ -44,7 +44,7 @@ class Connection:
         """Since when a handshake or a message is incomplete."""
         self.waiting: list[bytes] = []
         """What goes out as soon as it is ready."""
-        self.scheduled_ns: int | None = None
+        self.place: Place | None = None
 
     @property
     def deadline_ns(self) -> int | None:

@@ -12,6 +12,7 @@ from control_plane.messages import MediaDescription
 from sip_front.capabilities import SDP, is_sdp
 from sip_front.dialog import Dialog
 from sip_front.message import Request, Response
+from sip_front.part import Part
 from sip_front.reason import NORMAL_CLEARING, TEMPORARY_FAILURE, read_reason, reason
 from sip_front.redirection import contacts
 from sip_front.session_state import State
@@ -29,9 +30,9 @@ FOLLOWED = (300, 301, 302)
 MAX_TRIES = 4  # of one call: how often a 422 or a 3xx may ask for another INVITE
 
 
-class Invitation:
+class Invitation(Part):
     def __init__(self, session: "Session") -> None:
-        self.session = session
+        super().__init__(session)
         self.sent: Sent | None = None
         self.tries = 0
         self.acks: dict[str, bytes] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from control_plane.errors import BellframeError
 from sip_front.message import make_response
 from sip_front.negotiation import warning
+from sip_front.part import Part
 from sip_front.transaction import TIMEOUT_NS
 from sip_front.unacknowledged import Unacknowledged
 from sip_front.uri import parse_number
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 REPEAT_NS = 60_000_000_000
 
 
-class Provisional:
+class Provisional(Part):
     def __init__(self, session: "Session") -> None:
-        self.session = session
+        super().__init__(session)
         self.rseq = 0
         self.unacknowledged: Unacknowledged | None = None
         self.progress, self.repeat_ns = b"", 0

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from sip_front.deadlines import Place
 from sip_front.header import BadMessage
 from sip_front.message import Response, parse_name_address
 from sip_front.uri import BadUri, parse_number, parse_uri, quoted
@@ -115,7 +116,7 @@ class Registration:
         self.why = ""
         """What went wrong last, with the remedy; empty while it goes well."""
         self.deadline_ns: int | None = None
-        self.scheduled_ns: int | None = None
+        self.place: Place | None = None
         self.outbox: list[Order] = []
 
     def step(self, cause: Cause, now_ns: int) -> None:

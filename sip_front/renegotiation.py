@@ -12,6 +12,7 @@ from control_plane.errors import BellframeError
 from control_plane.messages import Direction, MediaDescription
 from sip_front.capabilities import ALLOW, SDP
 from sip_front.message import Response
+from sip_front.part import Part
 from sip_front.reason import TEMPORARY_FAILURE
 from sip_front.session_timer import Cause as TimerCause
 from sip_front.uri import parse_number
@@ -73,9 +74,10 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
 }
 
 
-class Renegotiation:
+class Renegotiation(Part):
     def __init__(self, session: "Session") -> None:
-        self.session, self.state = session, IDLE
+        super().__init__(session)
+        self.state = IDLE
         self.wanted: list[Kind] = []
         """In order; the first is the one that is under way."""
         self.tries = 0

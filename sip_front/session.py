@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from control_plane.errors import BellframeError, Misuse
 from control_plane.messages import MediaDescription
 from sip_front.capabilities import ALLOW, SDP
+from sip_front.deadlines import Place
 from sip_front.dialog import Dialog
 from sip_front.digest import Client
 from sip_front.info import DTMF_TYPES, read_key
@@ -88,7 +89,7 @@ class Session:
         self.wanted_end: tuple[str, int] | None = None
         """We want to hang up, and must wait for an ACK (15) or a provisional response (9.1) first."""
         self.deadline_ns: int | None = None
-        self.scheduled_ns: int | None = None
+        self.place: Place | None = None
 
     # ---- commands of the call ---------------------------------------------------------------------------------
 
@@ -439,7 +440,7 @@ class Session:
         return self.agent.request(request, self.destination(dialog), self, on_response, now_ns)
 
     def send_ack(self, octets: bytes, dialog: Dialog) -> None:
-        self.agent.send(octets, self.destination(dialog), self)
+        self.agent.send(octets, self.destination(dialog), self.call_id)
 
     def destination(self, dialog: Dialog) -> Address:
         """The next hop if it is an address; else, and behind a NAT, where its messages come from. On the peer's own connection, if that

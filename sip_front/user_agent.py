@@ -14,7 +14,7 @@ from sip_front.admission import Admission, Refusal, fold
 from sip_front.callers import Admitted, Callers
 from sip_front.capabilities import ALLOW, OTHER_METHODS, SDP, extensions
 from sip_front.deadlines import Deadlines
-from sip_front.exchange import OnResponse, Sent, Served
+from sip_front.exchange import Answered, MergeKey, OnResponse, Sent, Served, merge_key
 from sip_front.figures import FrontFigures
 from sip_front.inspection import why_not_understood
 from sip_front.invitation import Invitation
@@ -62,12 +62,12 @@ class UserAgent:
         self.registrar: Registrar | None = None
         """Of phones; None: there are no users who could log in."""
         self.deadlines = Deadlines()
-        self.served: dict[tuple[str, ...], Served] = {}
+        self.served: dict[tuple[str, ...], Served | Answered] = {}
         self.sent: dict[tuple[str, str], Sent] = {}
         self.sessions: dict[tuple[str, str], Session] = {}
         """By Call-ID and our tag."""
-        self.invites: dict[tuple[str, str, int], Served] = {}
-        """By what a merged request has in common with the first (8.2.2.2)."""
+        self.invites: set[MergeKey] = set()
+        """What a merged request has in common with the first (8.2.2.2)."""
         self.outbox: list[tuple[bytes, Address]] = []
         self.taken_over: dict[str, Session] = {}
         """By Call-ID: of the front before us."""
@@ -140,7 +140,7 @@ class UserAgent:
                     self._fail(sent, why, now_ns)
                 else:
                     sent.has_moved, sent.destination = True, sent.destination._replace(flow=0)
-                    self.send(sent.transaction.last_sent, sent.destination, sent.session)
+                    self.send(sent.transaction.last_sent, sent.destination, sent.call_id)
 
     def _fail(self, sent: Sent, why: str, now_ns: int) -> None:
         if sent.fallback:
@@ -229,7 +229,11 @@ class UserAgent:
     def respond(self, served: Served, response: Response, now_ns: int) -> bytes:
         octets = response.encode()
         served.transaction.respond(response.status, octets, now_ns)
-        self.flush(served)
+        if served.transaction.is_answered:
+            left = self.served[served.key] = Answered(served)
+            self.flush(left)
+        else:
+            self.flush(served)
         return octets
 
     def refuse(self, served: Served, status: int, why: str, now_ns: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
@@ -256,28 +260,28 @@ class UserAgent:
         sent.transaction.deadline_ns = None
 
     def send_response(self, octets: bytes, session: Session) -> None:
-        self.send(octets, session.reply_to, session)
+        self.send(octets, session.reply_to, session.call_id)
 
-    def send(self, octets: bytes, destination: Address, session: Session) -> None:
+    def send(self, octets: bytes, destination: Address, call_id: str) -> None:
         self.outbox.append((octets, destination))
-        self.touched.add(session.call_id)
+        self.touched.add(call_id)
         if self.is_traced:
             local = self.place_towards(destination).encode()
-            self.traces.append(Trace(session.call_id, True, summarize(octets), str(destination), local, octets))
+            self.traces.append(Trace(call_id, True, summarize(octets), str(destination), local, octets))
 
-    def flush(self, owner: Served | Sent) -> None:
+    def flush(self, owner: Served | Answered | Sent) -> None:
         """Send what a transaction wants sent, forget it when it is over, wake it when it is due."""
         transaction = owner.transaction
         if transaction.outbox:
             for octets in transaction.take_outbox():
-                self.send(octets, owner.destination, owner.session)
+                self.send(octets, owner.destination, owner.call_id)
         if transaction.is_over:
             if isinstance(owner, Sent):
                 self.sent.pop(owner.key, None)
             else:
                 self.served.pop(owner.key, None)
-                if owner.request.method == "INVITE":
-                    self.invites.pop(_merge_key(owner.request), None)
+                if owner.merge_key:
+                    self.invites.discard(owner.merge_key)
         else:
             self.deadlines.schedule(owner)
 
@@ -314,7 +318,7 @@ class UserAgent:
             self._receive_stray(response)
             return
         validate(response)
-        self._trace_received(sent.session, f"{response.status} {response.reason} ({sent.request.method})", source)
+        self._trace_received(sent.call_id, f"{response.status} {response.reason} ({sent.request.method})", source)
         is_failed_invite = sent.request.method == "INVITE" and response.status >= 300
         sent.transaction.receive(response.status, now_ns, make_ack(sent.request, response).encode() if is_failed_invite else b"")
         self.flush(sent)
@@ -366,12 +370,14 @@ class UserAgent:
         served = self.served.get(key)
         destination = mark_received(request, source)
         if served is not None and request.method != "CANCEL":
-            self._trace_received(served.session, request.method, source)
+            self._trace_received(served.call_id, request.method, source)
             served.transaction.receive(request.method, now_ns)
             self.flush(served)
             if served.transaction.told:  # the ACK of a 2xx, with the branch of its INVITE
                 served.transaction.told = False
-                served.session.receive_ack(request, now_ns)
+                session = self.sessions.get((request.call_id, served.local_tag))
+                if session:
+                    session.receive_ack(request, now_ns)
             return
         tag = request.to.tag
         if request.method == "CANCEL":
@@ -387,9 +393,10 @@ class UserAgent:
             self._log_refusal("481: CANCEL for a call that we do not have", destination, now_ns, is_call=False)
             self._reply(request, 481, destination)
             return
-        self._trace_received(served.session, "CANCEL", destination)
-        self._reply(request, 200, destination, to_tag=served.session.local_tag)
-        served.session.receive_cancel(request, now_ns)
+        self._trace_received(served.call_id, "CANCEL", destination)
+        self._reply(request, 200, destination, to_tag=served.local_tag)
+        if isinstance(served, Served):  # 9.2: after the final answer it has no effect
+            served.session.receive_cancel(request, now_ns)
 
     def _receive_in_dialog(
         self, request: Request, key: tuple[str, ...], tag: str, source: Address, destination: Address, now_ns: int
@@ -400,7 +407,7 @@ class UserAgent:
                 self._log_refusal(f"481: {request.method} for a call that we do not have", source, now_ns, is_call=False)
                 self._reply(request, 481, destination)
             return
-        self._trace_received(session, request.method, source)
+        self._trace_received(session.call_id, request.method, source)
         if request.method == "ACK":
             session.receive_ack(request, now_ns)
             return
@@ -432,7 +439,7 @@ class UserAgent:
             self._reply(request, status, destination, (("Allow", ALLOW),))
         elif self._repeat_answer(request):
             return
-        elif _merge_key(request) in self.invites:
+        elif merge_key(request) in self.invites:
             self._log_refusal("482: the same INVITE came twice on different ways; a proxy before us forks it to us", source, now_ns)
             self._reply(request, 482, destination)
         else:
@@ -490,9 +497,10 @@ class UserAgent:
         served = Served(self, key, request, destination, session)
         start_incoming(session, served, secrets.token_hex(6))
         session.negotiation = self.new_negotiation(host, source.host, admitted.trunk)
-        self.served[key] = self.invites[_merge_key(request)] = served
+        self.served[key] = served
+        self.invites.add(merge_key(request))
         self.sessions[request.call_id, session.local_tag] = session
-        self._trace_received(session, "INVITE", source)
+        self._trace_received(call_id, "INVITE", source)
         self.respond(served, make_response(request, 100), now_ns)
         self.tell(Event("replacing" if replaced.session else "invited", session))
 
@@ -508,7 +516,7 @@ class UserAgent:
             return True
         key = server_key(request)
         served = self.served.get((*key[:2], "INVITE", *key[3:]) if request.method == "CANCEL" else key)
-        return served is not None and served.session.peer.host == source.host
+        return served is not None and served.destination.host == source.host
 
     def _refuse_stranger(self, request: Request, refusal: Refusal, octets: bytes, source: Address, now_ns: int) -> None:
         if request.method == "ACK":
@@ -559,10 +567,10 @@ class UserAgent:
         if self.admission.is_worth_a_line(source.host, text[:3], now_ns):
             log.warning("refused %s with %s", source, text)
 
-    def _trace_received(self, session: Session, summary: str, source: Address) -> None:
+    def _trace_received(self, call_id: str, summary: str, source: Address) -> None:
         if self.is_traced:
             local = self.place_towards(source).encode()
-            self.traces.append(Trace(session.call_id, False, summary, str(source), local, self.received))
+            self.traces.append(Trace(call_id, False, summary, str(source), local, self.received))
 
     def _stream_instead(self, request: Request, destination: Address, now_ns: int) -> Address | None:
         """TCP for a request that is too long for one datagram (18.1.1), if we listen there for the requests that come back."""
@@ -602,7 +610,3 @@ def summarize(octets: bytes) -> str:
         return first.partition(b" ")[0].decode("ascii", "replace")
     method = rest.partition(b"CSeq: ")[2].partition(b"\r\n")[0].rpartition(b" ")[2]
     return f"{first[8:].decode('utf-8', 'replace')} ({method.decode('ascii', 'replace')})"
-
-
-def _merge_key(request: Request) -> tuple[str, str, int]:
-    return request.call_id, request.from_.tag or "", request.cseq[0]

@@ -1,12 +1,12 @@
-from sip_front.deadlines import Deadlines
+from sip_front.deadlines import MIN_STALE, Deadlines, Place
 
 
 class Alarm:
     def __init__(self, deadline_ns: int | None) -> None:
-        self.deadline_ns, self.scheduled_ns = deadline_ns, None
+        self.deadline_ns, self.place = deadline_ns, None
         self.fired: list[int] = []
 
-    scheduled_ns: int | None
+    place: Place | None
 
     def expire(self, now_ns: int) -> None:
         self.fired.append(now_ns)
@@ -46,3 +46,24 @@ def test_moving_later_many_times_costs_one_place() -> None:
         alarm.deadline_ns = deadline_ns
         deadlines.schedule(alarm)
     assert len(deadlines.heap) == 1
+
+
+def test_whoever_has_no_deadline_any_more_is_let_go_of_at_once() -> None:
+    deadlines, alarm = Deadlines(), Alarm(900)
+    deadlines.schedule(alarm)
+    alarm.deadline_ns = None
+    deadlines.schedule(alarm)
+    assert not deadlines.waiting and fire(deadlines, 1000) == 0
+
+
+def test_what_is_stale_never_outgrows_what_is_awaited() -> None:
+    deadlines, staying = Deadlines(), [Alarm(n) for n in range(100)]
+    for alarm in staying:
+        deadlines.schedule(alarm)
+    for n in range(10_000):
+        alarm = Alarm(10_000 + n)
+        deadlines.schedule(alarm)
+        alarm.deadline_ns = None
+        deadlines.schedule(alarm)
+    assert len(deadlines.heap) <= MIN_STALE + 2 * len(staying) + 3
+    assert [fire(deadlines, t) for t in (49, 99, 30_000)] == [50, 50, 0]
