@@ -1,6 +1,7 @@
 """What the configuration says of tenants: whose trunks, routes and users are theirs, what they may use, and who asks for them."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -10,6 +11,9 @@ from control_plane.route_config import Route
 from control_plane.secret import Secret
 from control_plane.tokens import check_token
 from control_plane.trunk_config import Trunk, User
+
+OPERATORS_ARGUMENTS = frozenset(("directory", "fallback", "key", "key_header", "play", "record", "recordings", "tools"))
+"""Of agents of ours: they name files, keys, code and other agents, of this machine or of others' calls. So do those in ..._file."""
 
 
 class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,11 +31,30 @@ class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who shows one of these to the HTTP API sees this tenant's calls only, and calls out as this tenant only."""
     token_file: str = ""
     """More tokens, one a line, as http.token_file."""
+    agents: tuple[str, ...] = ()
+    """Who may talk in the calls that it orders, beside the agents of its own routes; named as there, without patterns. An agent is code, or
+    has the use of your keys."""
 
 
 class Owned(Protocol):
     @property
     def tenant(self) -> str: ...
+
+
+def why_not_agent(tenant: Tenant, routes: Iterable[Route], agent: str) -> str:
+    """Of a call that this tenant orders; empty: it may have it. A call without one waits to be joined."""
+    allowed = [*dict.fromkeys([*(route.agent for route in routes if route.tenant == tenant.name and route.agent), *tenant.agents])]
+    if not agent or agent in allowed:
+        return ""
+    return f"tenant {tenant.name} has no such agent: it has {', '.join(allowed) or 'none'}, of its routes and of tenants.agents"
+
+
+def why_not_arguments(arguments: Mapping[str, str]) -> str:
+    """Of a call that a tenant orders; empty: its agent may have them."""
+    for name, value in arguments.items():
+        if name in OPERATORS_ARGUMENTS or name.endswith("_file") or (name == "greeting" and value.endswith(".wav")):
+            return f"the argument {name} is for operators: it names files, keys or code of the server"
+    return ""
 
 
 def check_tenants(tenants: tuple[Tenant, ...], trunks: tuple[Trunk, ...], routes: tuple[Route, ...], users: tuple[User, ...]) -> None:

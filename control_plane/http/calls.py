@@ -12,7 +12,7 @@ from control_plane.client import plain
 from control_plane.http.answers import call_id_of
 from control_plane.http.problem import Refusal, of_failed
 from control_plane.http.services import SERVICES
-from control_plane.http.tenancy import own, tenant_of
+from control_plane.http.tenancy import check_order, own, tenant_of
 from control_plane.messages import (
     CallFacts,
     Calls,
@@ -113,6 +113,7 @@ async def create(request: web.Request) -> web.Response:
     order, asked = await read(request, NewCall)
     if not order.agent and not order.beside:
         raise Refusal(422, "$.agent: name who talks, or with `beside` the call that it is to be joined with")
+    check_order(request, order.agent, [order.arguments])
     if order.webhook:
         services.webhooks.check_url(order.webhook)
     key = request.headers.get("Idempotency-Key")

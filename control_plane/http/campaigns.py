@@ -13,7 +13,7 @@ from control_plane.http.calls import Order, Target, Text, read, reply
 from control_plane.http.diallers import MAX_CAMPAIGNS, Dialler, Diallers, Number
 from control_plane.http.problem import Refusal
 from control_plane.http.services import SERVICES
-from control_plane.http.tenancy import tenant_of
+from control_plane.http.tenancy import check_order, tenant_of
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Empty: one is made.")]
 
@@ -82,6 +82,7 @@ async def create(request: web.Request) -> web.Response:
     """Begin to call a list of numbers."""
     diallers = diallers_of(request)
     order, _ = await read(request, NewCampaign)
+    check_order(request, order.agent, [number.arguments for number in order.numbers])
     name = order.name or secrets.token_hex(8)
     if name in diallers.diallers:
         raise Refusal(409, f"there is a campaign {name} already: POST /v1/campaigns/{name}/numbers adds to it")
@@ -110,6 +111,7 @@ async def add(request: web.Request) -> web.Response:
     """More numbers for one, at the end of its list."""
     dialler = find(request)
     order, _ = await read(request, MoreNumbers)
+    check_order(request, dialler.run.settings.agent, [number.arguments for number in order.numbers])
     try:
         dialler.add(order.numbers)
     except OSError as failure:

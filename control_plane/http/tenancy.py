@@ -1,6 +1,6 @@
 """A tenant's token sees that tenant's calls, and nothing else. One middleware for all handlers, those to come as well."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -8,6 +8,7 @@ from control_plane.call_sid import call_sid
 from control_plane.http.problem import Handler, Refusal
 from control_plane.http.services import SERVICES
 from control_plane.messages import CallChanged, CallFacts, Calls, GetCall, GetCalls, Message, Noted, SipTraced
+from control_plane.tenant_config import why_not_agent, why_not_arguments
 
 OPEN = ("/v1/calls", "/v1/campaigns", "/v1/events", "/openapi.json", "/healthz", "/2010-04-01/")
 """What a tenant may ask, and what lies below it. Handlers of lists filter them with `own`."""
@@ -22,6 +23,17 @@ def own(request: web.Request, calls: Iterable[CallFacts]) -> tuple[CallFacts, ..
     """Those that whoever asks may see."""
     tenant = tenant_of(request)
     return tuple(call for call in calls if not tenant or call.tenant == tenant)
+
+
+def check_order(request: web.Request, agent: str, arguments: Iterable[Mapping[str, str]]) -> None:
+    """Of calls out. Raises Refusal for an agent that a tenant may not have, and for arguments that reach into this machine."""
+    name, config = tenant_of(request), request.app[SERVICES].config
+    tenant = next((one for one in config.tenants if one.name == name), None) if name else None
+    if tenant is None:
+        return
+    why_not = why_not_agent(tenant, config.routes, agent) or next(filter(None, map(why_not_arguments, arguments)), "")
+    if why_not:
+        raise Refusal(403, why_not)
 
 
 class OwnCalls:

@@ -2,8 +2,21 @@ from typing import ClassVar
 
 import pytest
 
+from ai_bridge.agents import voicemail
 from ai_bridge.arguments import Arguments, read
+from ai_bridge.models import settings
+from ai_bridge.twiml.agent import TwimlArguments
+from ai_bridge.wires.options import Options
 from control_plane.errors import ConfigurationError
+from control_plane.tenant_config import OPERATORS_ARGUMENTS, why_not_arguments
+
+HARMLESS = """
+    account ahead_ms answer_seconds api_key authorization barge_in channels connect_seconds control_messages document document_url encoding
+    greeting idle_seconds instructions language longest_seconds max_seconds method model recordings_url resume_seconds retries
+    sample_rate_hz secret session shortest_seconds silence_ms silence_seconds silent_seconds status_callback tools_url transcription
+    transfer_to turns voice
+""".split()
+"""What a tenant of the server may say of its own calls: texts, numbers, secrets of its own, and where to ask."""
 
 
 class Some(Arguments, frozen=True):
@@ -20,3 +33,14 @@ def test_ours_are_taken_and_the_rest_is_left():
 def test_what_is_wrong_is_named(times, why):
     with pytest.raises(ConfigurationError, match=why):
         read(Some, {"times": times})
+
+
+@pytest.mark.parametrize("kind", [Options, settings.Settings, TwimlArguments, voicemail.Settings])
+def test_each_argument_is_either_harmless_or_the_operators(kind: type[Arguments]):
+    """One that is new belongs into one of the two: who rents a part of the server must not read its files with it, or use its keys."""
+    for name in kind.__struct_fields__:
+        assert (name in HARMLESS) != bool(why_not_arguments({name: ""})), name
+
+
+def test_what_the_agent_of_wav_files_takes_is_the_operators():
+    assert {"play", "record"} <= OPERATORS_ARGUMENTS and why_not_arguments({"linger_ms": "10", "shop": "12"}) == ""

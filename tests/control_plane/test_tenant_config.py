@@ -4,7 +4,7 @@ from control_plane.config import Config, check
 from control_plane.errors import ConfigurationError
 from control_plane.route_config import Route
 from control_plane.secret import Secret
-from control_plane.tenant_config import Tenant
+from control_plane.tenant_config import Tenant, why_not_agent
 from control_plane.trunk_config import Trunk, User
 
 ACME = Tenant("acme", max_calls=10, tokens=(Secret("a-token-of-our-own-1"),))
@@ -36,3 +36,12 @@ def test_what_is_wrong_is_said_with_the_place(config: Config, reason: str) -> No
 def test_what_belongs_to_a_tenant_that_is_there() -> None:
     trunks = (Trunk("phones", users=("desk",), tenant="acme"),)
     check(Config(tenants=(ACME,), users=(DESK,), trunks=trunks, routes=(Route(agent="echo", tenant="acme"),)))
+
+
+def test_a_tenant_has_the_agents_of_its_routes_and_those_that_are_named() -> None:
+    routes = (Route(agent="sales:Desk", tenant="acme"), Route(agent="echo"), Route(agent="wav", tenant="globex"))
+    acme = Tenant("acme", agents=("menu",))
+    assert [why_not_agent(acme, routes, agent) for agent in ("sales:Desk", "menu", "")] == ["", "", ""]
+    for agent in ("echo", "wav", "twilio+wss://collector.example/"):
+        assert why_not_agent(acme, routes, agent) == "tenant acme has no such agent: it has sales:Desk, menu, of its routes and of tenants.agents"
+    assert "it has none" in why_not_agent(Tenant("acme"), (), "echo")

@@ -20,7 +20,7 @@ from control_plane.tenant_config import Tenant
 from tests.control_plane.http.front import Client, Front, running
 
 OPERATORS, ACMES = "the-token-of-operators", "the-token-of-tenant-acme"
-TENANTS = (Tenant("acme", tokens=(Secret(ACMES),)), Tenant("globex"))
+TENANTS = (Tenant("acme", tokens=(Secret(ACMES),), agents=("echo",)), Tenant("globex"))
 NUMBERS = [{"number": "+4901", "arguments": {"name": "Ada"}}, {"number": "+4902"}, {"number": "+4901"}, {"number": "+4921"}]
 ORDER = {"name": "spring", "trunk": "carrier", "agent": "echo", "per_second": 500, "numbers": NUMBERS}
 

@@ -17,7 +17,7 @@ from control_plane.tenant_config import Tenant
 from tests.control_plane.http.front import CALL, Client, Front, running
 
 OPERATORS, ACMES = "the-token-of-operators", "the-token-of-tenant-acme"
-TENANTS = (Tenant("acme", tokens=(Secret(ACMES),)), Tenant("globex"))
+TENANTS = (Tenant("acme", tokens=(Secret(ACMES),), agents=("echo",)), Tenant("globex"))
 MINE, THEIRS = (msgspec.structs.replace(CALL, call_id=f"c-{name}", tenant=name) for name in ("acme", "globex"))
 
 
@@ -70,6 +70,28 @@ def test_it_calls_out_as_itself_whatever_it_writes(tmp_path: pathlib.Path, front
         assert written.status == 422
         await client.post("/v1/calls", headers=bearer(OPERATORS), json={"to": "+49", "agent": "echo"})
         assert [order.tenant for order in front.orders] == ["acme", ""]
+
+    ask(tmp_path, front, what)
+
+
+@pytest.mark.parametrize(
+    ("order", "why"),
+    [
+        ({"agent": "wav"}, "has no such agent: it has echo, of its routes"),
+        ({"agent": "openai+wss://collector.example/"}, "has no such agent"),
+        ({"agent": "echo", "arguments": {"authorization_file": "/etc/bellframe/bellframe.toml"}}, "the argument authorization_file is for op"),
+        ({"agent": "echo", "arguments": {"fallback": "wav"}}, "the argument fallback is for operators"),
+        ({"agent": "echo", "arguments": {"greeting": "/var/lib/messages/1.wav"}}, "the argument greeting is for operators"),
+    ],
+)
+def test_it_has_no_agent_and_no_argument_that_reaches_into_the_server(
+    tmp_path: pathlib.Path, front: Front, order: dict[str, object], why: str
+) -> None:
+    async def what(client: Client) -> None:
+        refused = await client.post("/v1/calls", headers=bearer(), json={"to": "+49", **order})
+        assert refused.status == 403 and why in (await refused.json())["detail"]
+        assert front.orders == []
+        assert (await client.post("/v1/calls", headers=bearer(OPERATORS), json={"to": "+49", **order})).status == 202
 
     ask(tmp_path, front, what)
 
