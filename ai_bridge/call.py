@@ -377,7 +377,7 @@ class Call:
             if not answer.done():
                 answer.set_result(outcome)
 
-    def note(self, kind: str, text: str, **values: float) -> None:
+    def note(self, kind: str, text: str, /, **values: float) -> None:
         """Tell whoever watches this call: what was understood, what is said, how long something took."""
         numbers = {name: float(value) for name, value in values.items()}  # numpy's floats are not msgpack's
         self._send(Noted(call_id=self.call_id, at_ns=time.monotonic_ns(), kind=kind, text=text, values=numbers))

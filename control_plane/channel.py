@@ -42,9 +42,12 @@ class Channel:
         return int(self.socket.get(zmq.FD))
 
     def send(self, message: Message) -> bool:
-        """False: the front is away and the queue is full."""
+        """False: the front is away and the queue is full, or the message is larger than the front takes."""
+        octets = encode(message)
+        if len(octets) > MAX_MESSAGE_BYTES:
+            return False
         try:
-            self.socket.send(encode(message), zmq.DONTWAIT)
+            self.socket.send(octets, zmq.DONTWAIT)
         except zmq.Again:
             return False
         return True

@@ -186,7 +186,7 @@ def _fill(worker, row, samples, now_ns):
             tx["offset"] = 0
         frame_samples = worker.calls[row]["sample_rate_hz"] // 50  # not the ring's word: an agent's process may write there
         available = max(0, min(speech["samples"], frame_samples))
-        count = min(samples - filled, available - tx["offset"])
+        count = max(0, min(samples - filled, available - tx["offset"]))
         base = (cursor & (FROM_AI_SLOTS - 1)) * frame_samples + tx["offset"]
         copy(worker.own[0]["pcm"], filled, rings.from_ai_pcm[row], base, count)
         filled += count

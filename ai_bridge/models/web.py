@@ -5,6 +5,7 @@ import time
 import aiohttp
 import msgspec
 
+from ai_bridge.bounded import read_most
 from ai_bridge.call import Call
 from ai_bridge.models.model import Request
 from ai_bridge.models.tools import MOST_RESULT, Arguments, ToolFailed
@@ -12,6 +13,8 @@ from ai_bridge.wires.socket import Unreachable, tls, without_secrets
 from control_plane.http.webhooks import sign
 
 LIMIT_S = 10.0
+MOST_ANSWER = 4 * MOST_RESULT
+"""Octets: what is beyond, no model is told."""
 
 
 async def fetch(request: Request, ca_file: str) -> bytes:
@@ -59,4 +62,4 @@ async def _ask(request: Request, ca_file: str) -> tuple[int, bytes]:
             request.method, request.url, data=request.body or None, headers=request.headers, allow_redirects=False, ssl=encrypted
         ) as response,
     ):
-        return response.status, await response.content.read(4 * MOST_RESULT)
+        return response.status, (await read_most(response.content, MOST_ANSWER))[:MOST_ANSWER]

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import pathlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -276,6 +277,12 @@ async def record(agent: "TwimlAgent", verb: Element) -> Goto | None:
     return Goto(verb.attributes.get("action", ""), method_of(verb), form) if form else None
 
 
+def write_private(path: pathlib.Path, content: bytes) -> None:
+    """Somebody's voice: others on this machine need not hear it. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(content)
+
+
 async def keep(agent: "TwimlAgent", taking: Taking) -> dict[str, str]:
     """Write it, and report it. Empty: nobody has said anything. Raises TwimlFailed."""
     if not taking.has_speech:
@@ -284,7 +291,7 @@ async def keep(agent: "TwimlAgent", taking: Taking) -> dict[str, str]:
     name = f"{agent.call.call_id}-{time.time_ns() // 1_000_000}.wav".replace("/", "_")
     path = pathlib.Path(agent.settings.recordings) / name
     try:
-        await asyncio.to_thread(path.write_bytes, encode_wav(taking.pcm, rate_hz))
+        await asyncio.to_thread(write_private, path, encode_wav(taking.pcm, rate_hz))
     except OSError as failure:
         raise TwimlFailed(f"<Record>: {path} cannot be written: {failure.strerror}") from None
     form = {

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
+from ai_bridge.bounded import read_most
 from ai_bridge.wires.options import Options
 from ai_bridge.wires.socket import tls, without_secrets
 from control_plane.twiml import MOST_BYTES
@@ -62,7 +63,7 @@ class Web:
                 aiohttp.ClientSession(timeout=limit, cookie_jar=aiohttp.DummyCookieJar()) as session,
                 session.request(method, url, data=dict(form) or None, headers=headers, allow_redirects=False, ssl=encrypted) as response,
             ):
-                content = await _bounded(response.content, most)
+                content = await read_most(response.content, most)
                 kind, status = response.content_type, response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as failure:
             raise TwimlFailed(f"{where} cannot be reached: {failure or type(failure).__name__}") from None
@@ -71,13 +72,3 @@ class Web:
         if status // 100 != 2:
             raise TwimlFailed(f"{where} answers {status}{': redirects are not followed' if status // 100 == 3 else ''}")
         return content, kind
-
-
-async def _bounded(content: aiohttp.StreamReader, most: int) -> bytes:
-    """One more at most."""
-    parts = bytearray()
-    async for part in content.iter_chunked(65_536):
-        parts += part
-        if len(parts) > most:
-            break
-    return bytes(parts)

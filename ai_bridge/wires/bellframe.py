@@ -24,6 +24,8 @@ from ai_bridge.wires.bellframe_messages import (
 from ai_bridge.wires.encoding import L16
 from ai_bridge.wires.wire import BotViolation, Messages, Wire, read
 
+MOST_TEXT_BYTES = 65_536
+"""Of a text message: what it holds goes on to the front, for which a megabyte is too much."""
 READY_S = 5.0
 """What a bot may take from start to ready."""
 LIMITS: tuple[tuple[str, int, int], ...] = (("ahead_ms", 100, 50_000), ("report_ms", 20, 60_000), ("quality_ms", 1000, 3_600_000))
@@ -39,6 +41,8 @@ def sign(secret: bytes, timestamp: str, call_id: str, url: str) -> str:
 
 def read_text(message: bytes, ready: Ready | None) -> FromBot:
     """`ready`: what the bot has sent of it. Raises BotViolation."""
+    if len(message) > MOST_TEXT_BYTES:
+        raise BotViolation(f"the bot sent a text message of {len(message)} bytes: {MOST_TEXT_BYTES} are the most")
     told = read(decode_from_bot, message, "Bellframe's wire")
     if not isinstance(told, Ready):
         if ready is None:

@@ -114,6 +114,16 @@ def test_what_does_not_fill_a_packet_is_filled_with_noise_and_counted_exactly(ca
     assert [(t.kind, t.value) for t in call.take()] == [(DRAINED, 100)]
 
 
+def test_a_frame_that_becomes_shorter_while_it_is_played_ends_there() -> None:
+    """An agent's process may write where it should not: the worker must not copy a negative number of samples."""
+    call = CallUnderTest(10)
+    call.say(speech(3))
+    call.next_packet()
+    call.worker.rings.from_ai[call.row, 0]["samples"] = 20
+    call.say(speech(4))
+    assert spoken(call.next_packet()) == [level(4)] and call.played() == (0, 160)
+
+
 def test_drained_is_told_once_and_again_after_more_speech(call: CallUnderTest) -> None:
     for total in (160, 320):
         call.say(speech(1))

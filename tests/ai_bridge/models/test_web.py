@@ -49,6 +49,25 @@ def test_a_tool_is_asked_for_with_the_call_and_signed():
     assert json.loads(body) == {"call_id": "a1", "caller": "+4930", "callee": "100", "tool": "weather", "arguments": {"at": "here"}}
 
 
+def test_an_answer_that_comes_in_parts_is_read_to_its_end():
+    body = b'{"a": "' + b"x" * 5_000 + b'"}'
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(body[:100])
+        await response.drain()
+        await asyncio.sleep(0)
+        await response.write(body[100:])
+        await response.write_eof()
+        return response
+
+    async def ask(url: str) -> tuple[bytes, str]:
+        return await fetch(Request(url, {}, b""), ""), await Asker(url, b"", "")(Call(), "weather", {})  # type: ignore[arg-type]
+
+    assert served(handle, ask) == (body, body.decode())
+
+
 def test_an_answer_that_is_none_fails_the_tool_or_the_session():
     async def handle(request: web.Request) -> web.Response:
         return web.Response(status=401, text="no such key")

@@ -79,6 +79,7 @@ def test_record_keeps_what_the_caller_says_until_a_key(tmp_path):
         form = p.webhook.of("kept")[0].form
         name = form["RecordingUrl"].removeprefix("https://files.example/")
         pcm, rate_hz = decode_wav((tmp_path / name).read_bytes())
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
         assert np.array_equal(pcm, tone(1_600)) and rate_hz == 8_000 and form["Digits"] == "#"
         assert p.webhook.of("status")[0].form["RecordingStatus"] == "completed"
 

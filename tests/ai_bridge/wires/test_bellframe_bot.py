@@ -245,8 +245,9 @@ def test_holding_transferring_and_noting(tmp_path):
         p.scene.switchboard.send(b"bridge-0", TransferEnded("a", False, 603, "declined"))
         await p.until(lambda: of(p.session, "transfer_ended"))
         assert of(p.session, "transfer_ended")[0]["was_accepted"] is False and of(p.session, "transfer_ended")[0]["why"] == "declined"
-        await p.session.send({"type": "note", "kind": "heard", "text": "yes", "values": {"ms": 12}})
+        await p.session.send({"type": "note", "kind": "heard", "text": "yes", "values": {"ms": 12, "text": 1, "self": 2}})
         await p.until(lambda: p.scene.of(Noted))
+        assert p.scene.of(Noted)[-1].values == {"ms": 12, "text": 1, "self": 2}
 
     play(tmp_path, act, bot_that())
 
@@ -388,6 +389,7 @@ def test_a_successor_of_the_agent_process_is_told_what_was_said_and_heard(tmp_pa
         ([ready(), {"type": "sing"}], "not a message of Bellframe's wire"),
         ([ready(), "{"], "not a message of Bellframe's wire"),
         ([ready(), {"type": "press", "keys": "x"}], "keys that no telephone has"),
+        ([ready(), {"type": "transfer", "to": "1" * 70_000}], "a text message of 70030 bytes: 65536"),
         ([ready(), *[{"type": "hold"}] * 9], "waits for 8 transfers and holds"),
     ],
 )
