@@ -43,5 +43,5 @@ def test_a_tenant_has_the_agents_of_its_routes_and_those_that_are_named() -> Non
     acme = Tenant("acme", agents=("menu",))
     assert [why_not_agent(acme, routes, agent) for agent in ("sales:Desk", "menu", "")] == ["", "", ""]
     for agent in ("echo", "wav", "twilio+wss://collector.example/"):
-        assert why_not_agent(acme, routes, agent) == "tenant acme has no such agent: it has sales:Desk, menu, of its routes and of tenants.agents"
+        assert "tenant acme has no such agent: it has sales:Desk, menu, of its routes" in why_not_agent(acme, routes, agent)
     assert "it has none" in why_not_agent(Tenant("acme"), (), "echo")

@@ -56,7 +56,6 @@ def test_an_answer_that_comes_in_parts_is_read_to_its_end():
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(body[:100])
-        await response.drain()
         await asyncio.sleep(0)
         await response.write(body[100:])
         await response.write_eof()

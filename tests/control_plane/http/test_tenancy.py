@@ -79,7 +79,7 @@ def test_it_calls_out_as_itself_whatever_it_writes(tmp_path: pathlib.Path, front
     [
         ({"agent": "wav"}, "has no such agent: it has echo, of its routes"),
         ({"agent": "openai+wss://collector.example/"}, "has no such agent"),
-        ({"agent": "echo", "arguments": {"authorization_file": "/etc/bellframe/bellframe.toml"}}, "the argument authorization_file is for op"),
+        ({"agent": "echo", "arguments": {"authorization_file": "/etc/bellframe/bellframe.toml"}}, "authorization_file is for op"),
         ({"agent": "echo", "arguments": {"fallback": "wav"}}, "the argument fallback is for operators"),
         ({"agent": "echo", "arguments": {"greeting": "/var/lib/messages/1.wav"}}, "the argument greeting is for operators"),
     ],
