@@ -105,8 +105,11 @@ def collect(rings, rows, generations, lost, frames, pcm, most=16):
         if load_acquire(words, row, GENERATION) != generations[i]:
             continue
         cursor = load_acquire(words, row, TO_AI_READ)
-        if load_acquire(words, row, TO_AI_WRITE) == cursor:
+        written = load_acquire(words, row, TO_AI_WRITE)
+        if written == cursor:
             continue  # most rows, most of the time: not worth the views below
+        if cursor > written:
+            cursor = 0  # of the row's call before: who read that was held up between its check and its store
         first = cursor
         given = 0
         while given < most and taken < frames.size:

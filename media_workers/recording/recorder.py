@@ -56,8 +56,8 @@ class Recorder:
         self.recordings: dict[int, Recording] = {}
         self.frame, self.pcm = np.zeros(1, FRAME), np.zeros(MAX_FRAME_SAMPLES, np.int16)
         self.stereo = np.zeros((MAX_WINDOW_SAMPLES, 2), np.int16)
-        self.refused: set[tuple[int, int]] = set()
-        """Rows and generations that cannot be recorded, said once."""
+        self.refused: dict[int, tuple[int, int]] = {}
+        """By row: the generation that could not be recorded, said once, and when it is tried again."""
         self.unfinished: deque[tuple[Recording, int, int]] = deque(maxlen=MAX_UNFINISHED)
         """Their calls have ended, and the disk had no room for that: it is tried again at the time beside them."""
         self.dropped_ms = 0
@@ -79,19 +79,20 @@ class Recorder:
             except (OSError, ValueError, TypeError) as failure:
                 log.error("%s cannot be gone on with: %s", part, failure)
 
-    def _find(self) -> None:
+    def _find(self, now_ns: int) -> None:
         """Calls whose tape has begun to run."""
         words = self.rings.words
         for row in np.flatnonzero(words[:, TAPE] != TAPE_OFF).tolist():
             generation = int(words[row, GENERATION])
-            if row in self.recordings or generation == 0 or (row, generation) in self.refused:
+            refused, again_ns = self.refused.get(row, (0, 0))
+            if row in self.recordings or generation == 0 or (refused == generation and now_ns < again_ns):
                 continue
             shown = self.counters.calls[row]
             call_id = bytes(shown["call_id"]).decode("ascii", "replace")
             if int(shown["generation"]) == generation and call_id:
-                self._begin(row, call_id, generation)
+                self._begin(row, call_id, generation, now_ns)
 
-    def _begin(self, row: int, call_id: str, generation: int) -> None:
+    def _begin(self, row: int, call_id: str, generation: int, now_ns: int = 0) -> None:
         rate_hz = int(self.rings.words[row, SAMPLE_RATE_HZ])
         try:
             if rate_hz not in RATES_HZ:
@@ -99,9 +100,9 @@ class Recorder:
             recording = Recording(self.directory, call_id, generation, row, rate_hz, self.format)
             there = recording.samples_there()
         except (OSError, ValueError) as failure:
-            if (row, generation) not in self.refused:
+            if self.refused.get(row, (0, 0))[0] != generation:
                 log.error("not recorded: %s", failure, extra={"call_id": call_id})
-                self.refused.add((row, generation))
+            self.refused[row] = generation, now_ns + AGAIN_NS
             return
         written, to_ai = int(self.rings.words[row, TAPE_WRITE]), int(self.rings.words[row, TO_AI_WRITE])
         oldest = written - rate_hz * (TAPE_FRAMES * FRAME_MS - MAX_PACKET_MS) // 1000 + MARGIN_FRAMES * rate_hz * FRAME_MS // 1000
@@ -119,7 +120,7 @@ class Recorder:
 
     def step(self, now_ns: int, unix_less_ns: int) -> None:
         """One pass at this time (CLOCK_MONOTONIC); with `unix_less_ns` added, it is the time that people know."""
-        self._find()
+        self._find(now_ns)
         while self.unfinished and now_ns >= self.unfinished[0][2]:
             recording, samples, _ = self.unfinished.popleft()
             self._finish(recording, samples, now_ns)

@@ -208,6 +208,16 @@ def test_a_row_of_another_generation_gives_and_takes_nothing() -> None:
     assert ring.try_take(rings, 1) == -1
 
 
+def test_a_cursor_of_the_call_before_that_was_stored_late_does_not_make_its_successor_deaf() -> None:
+    rings = make_rings()
+    for number in range(3):
+        publish(rings, 1, number)
+    rings.words[1, TO_AI_READ] = 30_000  # ten minutes of the call before: who read it was stopped between its check and its store
+    frames, pcm, lost = np.zeros(8, FRAME), np.zeros((8, 160), np.int16), np.zeros(1, np.int64)
+    assert ring.collect(rings, np.array([1]), np.array([11]), lost, frames, pcm) == 3
+    assert frames["value"][:3].tolist() == [0, 1, 2] and lost[0] == 0 and rings.words[1, TO_AI_READ] == 3
+
+
 def test_speech_that_was_on_its_way_when_the_row_changed_hands_is_passed_over() -> None:
     """A bridge stalls between its check and its store: the frame lands in the next call's ring."""
     rings = make_rings(generation=11)

@@ -209,6 +209,20 @@ def test_a_directory_that_takes_nothing_is_said_once_a_call(studio: Studio, capl
     assert [record.getMessage()[:12] for record in caplog.records] == ["not recorded"]
 
 
+def test_a_call_that_could_not_be_recorded_is_as_soon_as_it_can(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    (studio.directory / "call.wav").mkdir()
+    studio.call.rows.record("call", "on")
+    studio.talk(150)
+    (studio.directory / "call.wav").rmdir()
+    studio.talk(150)
+    studio.call.rows.close("call", studio.call.now_ns)
+    studio.finish()
+    assert len(caplog.records) == 1 and len(studio.wave) == 300 * FRAME, "what comes later keeps its place"
+    silent_ms = int((studio.wave[:, 1] == 0).sum()) // 8
+    assert 0 < silent_ms < 3_000 and share(studio.wave[-50 * FRAME :, 1], SENT) > 0.99
+    assert studio.facts["lost"]["sent_ms"] == silent_ms  # type: ignore[index]
+
+
 @pytest.mark.parametrize("call_id", ["../escape", ".hidden", "a/b", "", "x\x00y", "ü"])
 def test_an_id_never_names_another_place(call_id: str) -> None:
     name = file_name(call_id)
