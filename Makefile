@@ -34,9 +34,11 @@ help:
 demo: $(VENV)/.run kernels
 	$(BIN)/bellframe demo
 
+# Two at a time: the tests of whole servers, which wait for telephones most of the time, and the others beside them.
+TWO := -n 2 --dist loadgroup --no-loadscope-reorder --benchmark-disable
 test: lint peers kernels
-	$(BIN)/python -m pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernel tests/shm tests/media_workers
+	$(BIN)/python -m pytest $(TWO)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(TWO) -m kernel tests/shm tests/media_workers
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

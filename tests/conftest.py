@@ -39,11 +39,21 @@ def _require_peer() -> object:
     return require_peer
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     is_interpreted = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    here = pathlib.Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in KERNEL_FOLDERS:
+        folder = _folder(item)
+        if folder in KERNEL_FOLDERS:
             item.add_marker(pytest.mark.kernel)
         if is_interpreted and item.get_closest_marker("compiled"):
             item.add_marker(pytest.mark.skip(reason="needs compiled code"))
+        # With `-n 2 --dist loadgroup`: whole servers one after the other, as they have the machine's ports and cores; files beside them.
+        item.add_marker(pytest.mark.xdist_group("system" if folder == "system" else item.path.name))
+    if config.getoption("numprocesses", None):
+        items.sort(key=lambda item: _folder(item) != "system")  # the longest first
+
+
+def _folder(item: pytest.Item) -> str:
+    """Of tests/, or "" for a test that lies elsewhere."""
+    here = pathlib.Path(__file__).parent
+    return item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
