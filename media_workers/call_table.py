@@ -5,7 +5,6 @@ a row, the same row as in the rings and the counters; worker w owns rows [w * sh
 What a noun of the field needs is drawn in its file and nested here: one pointer leads to all of a call.
 """
 
-import functools
 import mmap
 from typing import NamedTuple
 
@@ -146,12 +145,6 @@ class Worker(NamedTuple):
     sounds: Sounds
 
 
-@functools.cache
-def our_sounds() -> Sounds:
-    """What we bring along, made once."""
-    return sounds.load()
-
-
 def table_bytes(calls: int) -> int:
     return calls * CALL.itemsize
 
@@ -186,7 +179,7 @@ def make_worker(
     groups = np.zeros((GROUPS, share + 1), np.int64)
     totals, sessions = counters.workers[index : index + 1], np.zeros((calls.size, SESSION_COLUMNS), np.int64)
     rooms, queue = np.zeros((share, 1 + MAX_PARTIES), np.int64), send_queue.make(wants_ring)
-    lateness, guards, heard = counters.lateness[index], echo.make(calls.size), heard or our_sounds()
+    lateness, guards, heard = counters.lateness[index], echo.make(calls.size), heard or sounds.load()
     return Worker(
         calls, counters.calls, totals, lateness, rings, own, groups, sessions, table, batch.make(), queue, guards, rooms, heard
     )  # fmt: skip

@@ -170,7 +170,7 @@ def sound_key(worker, row, samples):
     done = whole - place["key_left"]
     count = min(samples, place["key_left"])
     pcm[:samples] = 0
-    copy(pcm, 0, sounds.KEY_TONES[sounds.rate_number(rate_hz), place["key_event"]], done, count)
+    copy(pcm, 0, worker.sounds.keys[sounds.rate_number(rate_hz), place["key_event"]], done, count)
     place["key_left"] -= count
     return max(0, min(sounds.PRESS_MS * rate_hz // 1000 - done, samples))
 

@@ -3,6 +3,7 @@
 The operator's own music is a WAV; ours is made here, so that it is nobody else's. Samples follow from the clock: nobody has a place in it.
 """
 
+import functools
 import wave
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ class Sounds(NamedTuple):
     """All of them, one behind the other."""
     at: npt.NDArray[np.int64]
     """(sounds, rates, 2): where each begins, and how many samples it has."""
+    keys: npt.NDArray[np.int16]
+    """(rates, keys, samples): each key's press and the gap behind it."""
 
 
 Pcm = npt.NDArray[np.int16]
@@ -48,9 +51,9 @@ def read_wav(path: str) -> tuple[Pcm, int]:
     return np.frombuffer(content, "<i2").reshape(-1, channels).mean(axis=1).astype(np.int16), rate_hz
 
 
-def our_music() -> Pcm:
-    """Sixteen seconds of broken chords, at the first rate."""
-    rate_hz, step_s = RATES_HZ[0], 0.25
+def our_music(rate_hz: int) -> Pcm:
+    """Sixteen seconds of broken chords."""
+    step_s = 0.25
     chords = ((48, 55, 64, 67), (45, 52, 60, 64), (41, 48, 57, 60), (43, 50, 59, 62))
     pattern = (0, 1, 2, 3, 2, 1, 2, 3)
     pcm = np.zeros(round(rate_hz * step_s * 64))
@@ -64,8 +67,7 @@ def our_music() -> Pcm:
     return np.asarray(pcm * (2 * AMPLITUDE / np.abs(pcm).max()), np.int16)
 
 
-def our_ringback() -> Pcm:
-    rate_hz = RATES_HZ[0]
+def our_ringback(rate_hz: int) -> Pcm:
     pcm = np.zeros(rate_hz * (RINGS_MS + RESTS_MS) // 1000, np.int16)
     rings = rate_hz * RINGS_MS // 1000
     pcm[:rings] = AMPLITUDE * np.sin(2 * np.pi * RINGBACK_HZ * np.arange(rings) / rate_hz)
@@ -84,30 +86,27 @@ def at_rate(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
     return np.asarray(np.clip(np.round(np.fft.irfft(kept, count) * to_hz / from_hz), -32_768, 32_767), np.int16)
 
 
+@functools.cache
 def load(path: str = "") -> Sounds:
     """The operator's music, or ours, and ringing. Raises ConfigurationError for a file that cannot be played."""
-    music, music_hz = read_wav(path) if path else (our_music(), RATES_HZ[0])
-    pieces: list[Pcm] = []
-    at = np.zeros((2, len(RATES_HZ), 2), np.int64)
-    for sound, (pcm, from_hz) in enumerate(((music, music_hz), (our_ringback(), RATES_HZ[0]))):
-        for n, rate_hz in enumerate(RATES_HZ):
-            piece = at_rate(pcm, from_hz, rate_hz)
-            at[sound, n] = sum(p.size for p in pieces), piece.size
-            pieces.append(piece)
-    return Sounds(np.concatenate(pieces), at)
+    if path:
+        given, given_hz = read_wav(path)
+        music = [at_rate(given, given_hz, rate_hz) for rate_hz in RATES_HZ]
+    else:  # made for each rate: a spectrum of so many samples would leave tables of 12 MB behind
+        music = [our_music(rate_hz) for rate_hz in RATES_HZ]
+    pieces = [*music, *(our_ringback(rate_hz) for rate_hz in RATES_HZ)]
+    sizes = np.array([piece.size for piece in pieces], np.int64)
+    at = np.stack((np.cumsum(sizes) - sizes, sizes), axis=1).reshape(2, len(RATES_HZ), 2)
+    return Sounds(np.concatenate(pieces), at, _key_tones())
 
 
 def _key_tones() -> Pcm:
-    """(rates, keys, samples): each key's press and the gap behind it."""
     tones = np.zeros((len(RATES_HZ), len(KEYS), (PRESS_MS + GAP_MS) * RATES_HZ[-1] // 1000), np.int16)
     for n, rate_hz in enumerate(RATES_HZ):
         pressed = PRESS_MS * rate_hz // 1000
         for event, key in enumerate(KEYS):
             tones[n, event, :pressed] = tone(key, pressed, rate_hz)
     return tones
-
-
-KEY_TONES = _key_tones()
 
 
 @njit
