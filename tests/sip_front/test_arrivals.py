@@ -13,11 +13,6 @@ from tests.sip_front.simulation import CALLER, SECOND, Machine, Network, Phone
 BRIDGES = {b"bridge-0", b"bridge-1"}
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 def machine_with(network: Network, *routes: Route, trunks: tuple[Trunk, ...] = ()) -> Machine:
     return Machine(network, more={"routes": routes, "trunks": trunks})
 

@@ -27,21 +27,6 @@ from tests.sip_front.simulation import CALLER, SERVER, Machine, Network, Phone
 BRIDGES, WORKERS = {b"bridge-0", b"bridge-1"}, {b"worker-0", b"worker-1"}
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
-
-
 def test_every_state_can_be_left_and_reached() -> None:
     assert {state for state, _ in TRANSITIONS} == set(State) - {State.ENDED}
     assert {state for state, _ in TRANSITIONS.values()} == set(State)

@@ -13,18 +13,8 @@ GATEWAY = Trunk("old", gateways=(CALLER,), allow_numbers=("*",), delayed_offer=T
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
 def machine(network: Network) -> Machine:
     return Machine(network, more={"trunks": (GATEWAY,)})
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
 
 
 @pytest.fixture

@@ -8,21 +8,6 @@ from tests.sip_front.simulation import CALLER, Machine, Network, Phone
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
-
-
-@pytest.fixture
 def invite(network: Network, machine: Machine, phone: Phone) -> Request:
     machine.tell(b"operator", Originate("out", f"sip:1@{CALLER}", "echo", hears_early=True))
     network.run()

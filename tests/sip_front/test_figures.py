@@ -1,20 +1,9 @@
 """What the front counts for the metrics."""
 
-import pytest
 
 from control_plane.messages import BOUNDS, Counted, Distribution, Figures, GetFigures, MediaClosed, Noted, decode, encode
 from sip_front.figures import FrontFigures
-from tests.sip_front.simulation import Machine, Network, Phone
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine(Network())
-
-
-@pytest.fixture
-def phone(machine: Machine) -> Phone:
-    return Phone(machine.network)
+from tests.sip_front.simulation import Machine, Phone
 
 
 def figures(machine: Machine) -> Figures:

@@ -15,11 +15,6 @@ from tests.sip_front.simulation import CALLER, SERVER, STRANGER, Machine, Networ
 ROUTES = (Route(agent="menu", trunk="carrier"), Route(agent="desk", trunk="phones"), Route(agent="echo", trunk=""))
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 def machine_with(network: Network, *trunks: Trunk, allow: tuple[str, ...] = (), users: tuple[User, ...] = ()) -> Machine:
     routes = tuple(route for route in ROUTES if route.trunk in {"", *(trunk.name for trunk in trunks)})
     return Machine(network, more={"trunks": trunks, "users": users, "routes": routes}, allow=allow)

@@ -10,21 +10,6 @@ RELIABLE = "Require: 100rel\r\nRSeq: {}\r\n"
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
-
-
-@pytest.fixture
 def invite(network: Network, machine: Machine, phone: Phone) -> Request:
     machine.tell(b"watcher", Watch())
     machine.tell(b"operator", Originate("out", f"sip:1@{CALLER}", "echo"))

@@ -13,11 +13,6 @@ DESK = f"sip:desk@{OTHER}"
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
 def machine(network: Network) -> Machine:
     return Machine(network, follow=(f"*@{OTHER}",))
 

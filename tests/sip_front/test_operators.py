@@ -27,19 +27,9 @@ from control_plane.messages import (
 )
 from sip_front.operators import MAX_WATCHERS
 from sip_front.transport import Address
-from tests.sip_front.simulation import Machine, Network, Phone
+from tests.sip_front.simulation import Machine, Phone
 
 OPERATOR = b"operator"
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine(Network())
-
-
-@pytest.fixture
-def phone(machine: Machine) -> Phone:
-    return Phone(machine.network)
 
 
 def ask(machine: Machine, question: Message, who: bytes = OPERATOR) -> Message:

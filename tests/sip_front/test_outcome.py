@@ -4,19 +4,9 @@ import pytest
 
 from control_plane.messages import CallChanged, CallFacts, HangUp, MediaClosed, Originate, Watch
 from sip_front.outcome import OUTCOMES, outcome_of
-from tests.sip_front.simulation import CALLER, Machine, Network, Phone
+from tests.sip_front.simulation import CALLER, Machine, Phone
 
 WATCHER = b"watcher"
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine(Network())
-
-
-@pytest.fixture
-def phone(machine: Machine) -> Phone:
-    return Phone(machine.network)
 
 
 def call_out(machine: Machine) -> None:

@@ -16,11 +16,6 @@ USERS = (User("anna", password=Secret("secret")), User("100", password=Secret("o
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
 def machine(network: Network) -> Machine:
     more = {"users": USERS, "trunks": (Trunk("phones", users=("anna",)),), "routes": (Route(agent="echo", trunk="phones"),)}
     return Machine(network, more=more, allow=("192.0.2.10",))

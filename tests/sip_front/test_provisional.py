@@ -1,6 +1,5 @@
 """Reliable ringing towards callers that require it (RFC 3262)."""
 
-import pytest
 
 from control_plane.messages import UpdateMedia
 from sip_front.message import Response
@@ -8,21 +7,6 @@ from tests.sip_front.simulation import Machine, Network, Phone
 
 REQUIRED = "Require: 100rel\r\n"
 BRIDGES = {b"bridge-0", b"bridge-1"}
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
 
 
 def ringing(phone: Phone) -> Response:

@@ -11,11 +11,6 @@ from tests.sip_front.simulation import CALLER, Machine, Network, Phone
 ELSEWHERE = "192.0.2.77"
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 def call(machine: Machine, phone: Phone, to: str = f"sip:1@{CALLER}", **more: str) -> Request:
     machine.tell(b"watcher", Watch())
     machine.tell(b"operator", Originate("out", to, "echo", **more))  # type: ignore[arg-type]

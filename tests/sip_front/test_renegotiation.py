@@ -11,16 +11,6 @@ OPERATOR, BRIDGE = b"operator", b"bridge-0"
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
 def phone(network: Network, machine: Machine) -> Phone:
     phone = Phone(network)
     phone.call()

@@ -31,11 +31,6 @@ HUMAN = "192.0.2.77"
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
 def machine(network: Network) -> Machine:
     return Machine(network, workers=1)
 

@@ -22,21 +22,6 @@ from sip_front.message import BadMessage, Response
 from tests.sip_front.simulation import SECOND, Machine, Network, Phone
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
-
-
 def replace_front(machine: Machine, seconds: float = 0.5) -> None:
     machine.kill_front()
     machine.network.run(seconds)

@@ -67,11 +67,6 @@ def machine() -> Machine:
     return Machine(Network(), trace=True)
 
 
-@pytest.fixture
-def phone(machine: Machine) -> Phone:
-    return Phone(machine.network)
-
-
 def ask(machine: Machine, call_id: str) -> Message:
     machine.tell(b"operator", GetTrace(call_id))
     answer: Message = machine.told(Message, b"operator")[-1]

@@ -15,16 +15,6 @@ DESK = "sip:desk@198.51.100.9"
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
 def phone(network: Network, machine: Machine) -> Phone:
     phone = Phone(network)
     phone.call()

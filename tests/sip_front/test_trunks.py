@@ -26,11 +26,6 @@ CARRIER = {
 }
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 def machine_with(network: Network, **settings: Any) -> Machine:
     return Machine(network, more={"trunks": (Trunk(**{**CARRIER, **settings}),)})
 

@@ -14,21 +14,6 @@ from sip_front.user_agent import mark_received, summarize
 from tests.sip_front.simulation import CALLER, SERVER, STRANGER, Machine, Network, Phone
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def machine(network: Network) -> Machine:
-    return Machine(network)
-
-
-@pytest.fixture
-def phone(network: Network, machine: Machine) -> Phone:
-    return Phone(network)
-
-
 def only(messages: list[Request | Response]) -> Response:
     assert len(messages) == 1 and isinstance(messages[0], Response), messages
     return messages[0]
