@@ -1,4 +1,4 @@
-"""Frameworks in environments of their own: their pins are not ours. Made once, beside our own, and kept."""
+"""Frameworks and peers in environments of their own: their pins are not ours. Made once, beside our own, and kept."""
 
 import os
 import pathlib
@@ -37,12 +37,12 @@ class Environment(NamedTuple):
         if given := os.environ.get(f"BELLFRAME_{self.name.upper()}"):
             return given
         home = ROOT / ".venv" / self.name
-        python, made, wanted = home / "bin" / "python", home / "made", "\n".join((*self.packages, *OURS))
+        python, made, wanted = home / "bin" / "python", home / "made", "\n".join(self.packages)
         if made.exists() and made.read_text() == wanted:
             return str(python)
         try:
             shutil.rmtree(home, ignore_errors=True)
-            for command in ([sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "-q", *self.packages, *OURS]):
+            for command in ([sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "-q", *self.packages]):
                 subprocess.run(command, check=True, timeout=INSTALL_LIMIT_S, capture_output=True, text=True)
         except (subprocess.SubprocessError, OSError) as failure:
             return unavailable(f"{self.name} cannot be installed: {failure}\n{getattr(failure, 'stderr', '')}")
@@ -64,5 +64,6 @@ def unavailable(why: str) -> str:
     pytest.skip(why)
 
 
-PIPECAT = Environment("pipecat", ("pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0", "websockets==17.4"))
-LIVEKIT = Environment("livekit", ("livekit-agents==1.8.9",))
+PIPECAT = Environment("pipecat", ("pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0", "websockets==17.4", *OURS))
+LIVEKIT = Environment("livekit", ("livekit-agents==1.8.9", *OURS))
+SIPPY = Environment("sippy", ("sippy==2.5.0",))

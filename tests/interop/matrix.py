@@ -53,6 +53,11 @@ REAL: tuple[Cell, ...] = (
             "registration, digest, call in, session timer, re-INVITE, INFO keys",
         f"{HERE}/test_aiosipua.py::test_it_is_called_rings_reliably_and_is_hung_up_on": "call out, PRACK",
     }),
+    *_cells("sippy", {
+        f"{HERE}/test_sippy.py::test_it_calls_an_agent_with_a_password_holds_it_and_hangs_up":
+            "registration, digest, call in, hold, re-INVITE",
+        f"{HERE}/test_sippy.py::test_it_is_called_held_and_hung_up_on": "call out, hold",
+    }),
     *_cells("SIPp", {
         f"{SYSTEM}/test_sip_calls.py::test_every_request_gets_its_answer": "call in, hold, PRACK, session timer, OPTIONS, refusals",
         f"{SYSTEM}/test_streams.py::test_sipp_calls_over_tcp": "TCP",
@@ -75,7 +80,7 @@ Made by `python -m tests.interop.matrix`: each mark is a test of that run, and a
 REAL_HEAD = """
 ## The programs themselves
 
-Debian's baresip, Kamailio, rtpengine and SIPp, and aiosipua from PyPI, started by the tests.
+Debian's baresip, Kamailio, rtpengine and SIPp, and aiosipua and sippy from PyPI, started by the tests.
 """
 PLAYED_HEAD = """
 ## Carriers, PBXs and platforms, played by SIPp

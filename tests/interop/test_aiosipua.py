@@ -1,7 +1,6 @@
 """aiosipua, a user agent that nobody here wrote: logs in, calls an agent, is called, transfers, and keeps its timers."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from aiosipua import IncomingCall, RegistrationState, SipDigestAuth, SipUAC, SipUAS, build_sdp
@@ -14,17 +13,6 @@ from tests.system.server import HOST, Server, free_ports
 
 pytestmark = pytest.mark.system
 PASSWORD = SipDigestAuth("anna", "secret")
-
-
-@pytest.fixture(scope="module", name="server")
-def _server() -> Iterator[Server]:
-    users = {"sip": {"allow": []}, "users": [{"name": "anna", "password": "secret"}], "trunks": [{"name": "phones", "users": ["anna"]}]}
-    server = Server([{"agent": "echo"}], calls=10, **users)
-    try:
-        yield server
-        server.stop()
-    finally:
-        server.discard()
 
 
 class Phone:
