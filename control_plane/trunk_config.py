@@ -15,7 +15,8 @@ from control_plane.secret import Secret
 from control_plane.srtp_suites import POLICIES
 
 DAY_S = 86_400
-GATEWAY = re.compile(r"(?:sip:)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>\w+))?")
+MAX_RANK = 65_535  # of priority and weight in SRV records (RFC 2782)
+GATEWAY = re.compile(r"(?:sip:)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?(?P<parameters>(?:;\w+=\w+)*)")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 PREFIX = re.compile(r"\+?[0-9*#]{1,20}|\+")
 HA1 = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
@@ -31,7 +32,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant: str = ""
     """Whose trunk it is. Its calls go to routes of this tenant and to those of nobody in particular. Empty: nobody's in particular."""
     gateways: tuple[str, ...] = ()
-    """Where calls go out to: HOST[:PORT][;transport=udp|tcp|tls], the first one first. The next is tried when one does not answer."""
+    """Where calls go out to: HOST[:PORT][;transport=udp|tcp|tls], the first one first. The next is tried when one does not answer.
+    With ;priority=N or ;weight=N, as of SRV: the lowest priority first, and calls are shared by weight among those that have the same."""
     allow: tuple[str, ...] = ()
     """Networks and host names that call as this trunk. With `users` as well, both are asked for."""
     users: tuple[str, ...] = ()
@@ -116,6 +118,8 @@ class Gateway(NamedTuple):
     """With brackets round an IPv6 address."""
     port: int | None
     transport: str
+    priority: int | None = None
+    weight: int | None = None
 
     def uri(self, user: str = "") -> str:
         port = f":{self.port}" if self.port else ""
@@ -141,13 +145,34 @@ def parse_gateway(text: str, where: str) -> Gateway:
     host = found["host"] if found else ""
     if not found or not (is_address(host.strip("[]")) or HOST_NAME.fullmatch(host)):
         raise ConfigurationError(f'{where}: "{text}" is not HOST[:PORT][;transport=tcp], for example "sip.example.com:5060"')
-    transport = (found["transport"] or "udp").lower()
+    parameters = dict(item.split("=") for item in found["parameters"].lower().split(";")[1:])
+    transport = parameters.pop("transport", "udp")
     if transport not in TRANSPORTS:
         raise ConfigurationError(f'{where}: "{text}" names the transport "{transport}"; there are {", ".join(TRANSPORTS)}')
+    ranks = {name: parameters.pop(name, None) for name in ("priority", "weight")}
+    for name, value in (*parameters.items(), *ranks.items()):
+        if name not in ranks:
+            raise ConfigurationError(f'{where}: "{text}" has a parameter "{name}"; there are transport, priority and weight')
+        if value is not None and not (value.isdecimal() and int(value) <= MAX_RANK):
+            raise ConfigurationError(f'{where}: "{text}" has no {name} from 0 to {MAX_RANK}')
     port = int(found["port"]) if found["port"] else None
     if port is not None and not 1 <= port <= 65535:
         raise ConfigurationError(f'{where}: "{text}" has no port from 1 to 65535')
-    return Gateway(host, port, transport)
+    return Gateway(host, port, transport, *(None if value is None else int(value) for value in ranks.values()))
+
+
+def parse_gateways(trunk: Trunk, where: str) -> list[tuple[int, Gateway]]:
+    """With the priority of each, the lowest first. Where none has a priority or a weight, they have the order in which they are written.
+
+    Raises ConfigurationError.
+    """
+    found = [parse_gateway(text, where) for text in trunk.gateways]
+    unranked = [text for text, one in zip(trunk.gateways, found, strict=True) if one.priority is None and one.weight is None]
+    if len(unranked) == len(found):
+        return list(enumerate(found))
+    if unranked:
+        raise ConfigurationError(f'{where}: "{unranked[0]}" has neither priority nor weight, and others have; say where it stands')
+    return sorted(((one.priority or 0, one) for one in found), key=lambda ranked: ranked[0])
 
 
 def is_address(text: str) -> bool:
@@ -200,10 +225,11 @@ def _check_trunk(trunk: Trunk, where: str) -> None:
         value = getattr(trunk, setting)
         if not low <= value <= high or math.isnan(value):
             raise ConfigurationError(f"{where}.{setting}: {value} is not from {low} to {high}; {remedy}")
-    for text in trunk.gateways:
-        parse_gateway(text, f"{where}.gateways")
+    parse_gateways(trunk, f"{where}.gateways")
     if trunk.outbound_proxy:
-        parse_gateway(trunk.outbound_proxy, f"{where}.outbound_proxy")
+        proxy = parse_gateway(trunk.outbound_proxy, f"{where}.outbound_proxy")
+        if proxy.priority is not None or proxy.weight is not None:
+            raise ConfigurationError(f"{where}.outbound_proxy: there is one, so priority and weight say nothing; write them to gateways")
     check_sources(trunk.allow, f"{where}.allow")
     for setting, choices in (("number_format", NUMBER_FORMATS), ("caller_header", CALLER_HEADERS), ("srtp", ("", *POLICIES))):
         if getattr(trunk, setting) not in choices:

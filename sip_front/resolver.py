@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from control_plane.errors import BellframeError
 from sip_front.admission import fold
+from sip_front.preference import in_order
 from sip_front.transport import TRANSPORTS, Address, Transport, address_of, transport_of
 from sip_front.uri import Uri
 
@@ -89,7 +90,8 @@ class Resolver:
         for way, name in ways:
             servers = await self._query(name, "SRV")
             is_served = is_served or bool(servers)
-            for server in self.in_order([server for server in servers if isinstance(server, Srv)]):
+            offered = [one for one in servers if isinstance(one, Srv) and one.target.strip(".")]  # ".": there is no such service (RFC 2782)
+            for server in in_order(offered, self.random):
                 found += await self._addresses(server.target, server.port, way, uri.host)
                 if len(found) >= MAX_DESTINATIONS:
                     return found
@@ -118,22 +120,6 @@ class Resolver:
             for record in records
             if isinstance(record, str)
         ]
-
-    def in_order(self, servers: list[Srv]) -> list[Srv]:
-        """RFC 2782: by priority; within one, drawn by weight. A target of "." says that there is no such service."""
-        left = [server for server in servers if server.target.strip(".")]
-        found: list[Srv] = []
-        while left:
-            lowest = min(server.priority for server in left)
-            group = sorted((server for server in left if server.priority == lowest), key=lambda server: server.weight)
-            drawn = self.random.uniform(0, sum(server.weight for server in group))
-            for server in group:
-                drawn -= server.weight
-                if drawn <= 0:
-                    break
-            found.append(server)
-            left.remove(server)
-        return found
 
     async def _query(self, name: str, kind: str) -> tuple[Naptr | Srv | str, ...]:
         key = name.rstrip(".").lower(), kind

@@ -4,13 +4,15 @@ No I/O and no messages: what is sent to a trunk is in trunks.py.
 """
 
 import fnmatch
+import random
 import re
 from typing import NamedTuple
 
 from control_plane import trunk_config
-from control_plane.trunk_config import parse_gateway
+from control_plane.trunk_config import parse_gateway, parse_gateways
 from sip_front import digest
 from sip_front.limit import Limit
+from sip_front.preference import in_order
 from sip_front.uri import quoted
 
 SECOND = 1_000_000_000
@@ -30,10 +32,11 @@ class Caller(NamedTuple):
 class Gateway:
     """One of a trunk's, and what we know of it."""
 
-    __slots__ = ("asked_ns", "gateway", "is_down", "ping_ns", "pinged", "why")
+    __slots__ = ("asked_ns", "gateway", "is_down", "ping_ns", "pinged", "priority", "weight", "why")
 
-    def __init__(self, gateway: trunk_config.Gateway) -> None:
-        self.gateway = gateway
+    def __init__(self, gateway: trunk_config.Gateway, priority: int = 0) -> None:
+        self.gateway, self.priority = gateway, priority
+        self.weight = 1 if gateway.weight is None else gateway.weight
         self.is_down, self.why = False, ""
         self.ping_ns = self.asked_ns = 0
         self.pinged = False
@@ -50,12 +53,12 @@ class Gateway:
 
 
 class Trunk:
-    def __init__(self, config: trunk_config.Trunk) -> None:
-        """Raises ConfigurationError for a password that cannot be read."""
-        self.config, self.name = config, config.name
+    def __init__(self, config: trunk_config.Trunk, seed: int | None = None) -> None:
+        """Raises ConfigurationError for a password that cannot be read. `seed`: of the choice among gateways by weight."""
+        self.config, self.name, self.chance = config, config.name, random.Random(seed)
         password = trunk_config.read_password(config)
         self.client = digest.Client(digest.Credentials(config.username, password, config.realm)) if config.username and password else None
-        self.gateways = [Gateway(parse_gateway(text, config.name)) for text in config.gateways]
+        self.gateways = [Gateway(gateway, priority) for priority, gateway in parse_gateways(config, config.name)]
         self.proxy = Gateway(parse_gateway(config.outbound_proxy, config.name)) if config.outbound_proxy else None
         self.allowed = [re.compile(fnmatch.translate(pattern)) for pattern in config.allow_numbers]
         self.denied = [(pattern, re.compile(fnmatch.translate(pattern))) for pattern in config.deny_numbers]
@@ -119,8 +122,8 @@ class Trunk:
     # ---- how it is written -----------------------------------------------------------------------------------------
 
     def candidates(self) -> list[Gateway]:
-        """In the order in which they are tried: those that answer first. One that is down is still better than none."""
-        return sorted(self.gateways, key=lambda gateway: gateway.is_down)
+        """In the order in which this call tries them: those that answer first. One that is down is still better than none."""
+        return sorted(in_order(self.gateways, self.chance), key=lambda gateway: gateway.is_down)
 
     def identity(self, caller: str, domain: str) -> Caller:
         """`caller`: the number, or empty; `domain`: where our From belongs if the configuration names none (RFC 3323, 3325)."""

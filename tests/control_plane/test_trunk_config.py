@@ -12,7 +12,7 @@ from control_plane.commands import up
 from control_plane.config import Config
 from control_plane.errors import ConfigurationError
 from control_plane.secret import Secret, decode_hook
-from control_plane.trunk_config import LIMITS, Trunk, User, parse_gateway, read_password
+from control_plane.trunk_config import LIMITS, Gateway, Trunk, User, parse_gateway, read_password
 
 CARRIER = {"name": "carrier", "gateways": ["sip.example.com"], "username": "u", "password": "hush"}
 
@@ -35,6 +35,10 @@ def test_a_full_trunk_is_taken() -> None:
         ({"gateways": ["sip.example.com:x"]}, r"is not HOST\[:PORT\]"),
         ({"gateways": ["sip.example.com:70000"]}, "no port from 1 to 65535"),
         ({"gateways": ["sip.example.com;transport=sctp"]}, "there are udp, tcp, tls"),
+        ({"gateways": ["a;weight=1", "b"]}, '"b" has neither priority nor weight'),
+        ({"gateways": ["a;weight=70000"]}, "no weight from 0 to 65535"),
+        ({"gateways": ["a;wait=1"]}, '"wait"; there are transport, priority and weight'),
+        ({"outbound_proxy": "a;priority=1"}, "write them to gateways"),
         ({"allow": ["192.0.2.1/24"]}, "neither a network such as"),
         ({"allow": ["192.0.2.300"]}, "neither a network such as"),
         ({"number_format": "E164"}, 'is none of "as_given", "\\+e164", "e164"'),
@@ -99,7 +103,7 @@ def test_a_route_for_a_trunk_that_is_not_there_is_refused() -> None:
 
 
 def test_a_gateway_is_read() -> None:
-    assert parse_gateway("[2001:db8::1]:5061;transport=TLS", "x") == ("[2001:db8::1]", 5061, "tls")
+    assert parse_gateway("[2001:db8::1]:5061;transport=TLS", "x") == Gateway("[2001:db8::1]", 5061, "tls")
     assert parse_gateway("sip:sip.example.com", "x").uri("100") == "sip:100@sip.example.com"
     assert parse_gateway("192.0.2.1:5070;transport=tcp", "x").uri("100") == "sip:100@192.0.2.1:5070;transport=tcp"
 

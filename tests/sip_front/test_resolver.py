@@ -105,13 +105,13 @@ def test_what_leads_nowhere_says_so(uri: str) -> None:
         Dns({("_sip._udp.gone.example.com", "SRV"): [srv(".")], ("gone.example.com", "A"): ["192.0.2.3"]}).find(uri)
 
 
-def test_priorities_come_first_and_weights_share() -> None:
-    dns = Dns({})
-    servers = [srv("last", priority=20), srv("big", weight=90), srv("small", weight=10), srv("never.", weight=0, priority=30)]
-    orders = [[server.target for server in dns.resolver.in_order(servers)] for _ in range(2_000)]
-    assert all(order[2:] == ["last", "never."] for order in orders)
-    firsts = collections.Counter(order[0] for order in orders)
-    assert 1_700 < firsts["big"] < 1_900 and firsts["small"] == 2_000 - firsts["big"]
+def test_servers_are_tried_by_priority_and_weight_and_a_dot_is_no_server() -> None:
+    servers = [srv("last", priority=20), srv("big", weight=90), srv("small", weight=10), srv(".", priority=1)]
+    addresses = {(name, "A"): [f"192.0.2.{n}"] for n, name in enumerate(("last", "big", "small"))}
+    dns = Dns({("_sip._udp.x.example.com", "SRV"): servers, **addresses})
+    orders = [[place.partition(":")[0] for place in dns.find("sip:x.example.com")] for _ in range(200)]
+    assert all(sorted(order) == ["192.0.2.0", "192.0.2.1", "192.0.2.2"] and order[2] == "192.0.2.0" for order in orders)
+    assert 160 < collections.Counter(order[0] for order in orders)["192.0.2.1"] < 200
 
 
 def test_answers_are_kept_for_as_long_as_they_say_and_their_absence_for_a_short_time() -> None:

@@ -101,6 +101,18 @@ def test_a_gateway_that_is_down_is_tried_last() -> None:
     assert [gateway.name for gateway in two.candidates()] == ["b.example.com", "a.example.com"]
 
 
+def test_calls_are_shared_by_weight_and_go_to_the_next_priority_last() -> None:
+    ranked = ("backup;priority=9", "big:5070;weight=75;transport=tcp", "small;weight=25;priority=0")
+    config = trunk_config.Trunk("carrier", gateways=ranked)
+    shared = Trunk(config, seed=3)
+    orders = [[gateway.name for gateway in shared.candidates()] for _ in range(4_000)]
+    assert all(order[2] == "backup" for order in orders)
+    assert sum(order[0] == "big:5070" for order in orders) / 4_000 == pytest.approx(0.75, abs=0.03)
+    shared.gateways[0].is_down = True
+    assert {tuple(gateway.name for gateway in shared.candidates()) for _ in range(50)} == {("small", "backup", "big:5070")}
+    assert [gateway.name for gateway in shared.gateways] == ["big:5070", "small", "backup"], "as a registration tries them"
+
+
 def test_a_wrong_user_name_is_explained() -> None:
     text = explain("vobiz", 401, "Unauthorized", "401: it refuses the credentials of user 'Jane'")
     assert text == (
