@@ -238,8 +238,9 @@ class Call:
         return self.speech.press(as_frames(keys, tone_ms, gap_ms, self.line_rate_hz))
 
     async def drained(self) -> bool:
-        """Until everything said so far is on the wire. False: it was interrupted."""
-        return await self.speech.mark("")
+        """Until everything said so far is on the wire. False: it was interrupted. The last samples of a stream that is open, less than
+        20 ms, wait for more of it, and are not waited for."""
+        return await self.speech.mark("", with_rest=False)
 
     @property
     def turn(self) -> int:

@@ -269,9 +269,9 @@ class SpeechQueue:
         self._add_pending(self._open)
         return self._open
 
-    def mark(self, name: str) -> Mark:
-        """A mark behind everything said so far."""
-        rest = self._open.rest_samples if self._open else 0
+    def mark(self, name: str, *, with_rest: bool = True) -> Mark:
+        """A mark behind everything said so far. `with_rest`: also behind what is less than a frame, and waits for more of its stream."""
+        rest = self._open.rest_samples if self._open and with_rest else 0
         ends_at = self.said + rest
         mark = Mark(self, name, ends_at)
         if self.played_of(self.turn) >= ends_at and not self.is_closed:

@@ -190,6 +190,18 @@ def test_a_mark_is_reached_with_what_was_said_before_it():
     assert desk.queue.mark("nothing said").is_done
 
 
+def test_whoever_waits_for_silence_does_not_wait_for_the_rest_of_an_open_stream():
+    desk = Desk()
+    stream = desk.queue.stream(8_000, 1000)
+    stream.write_nowait(tone(200))
+    behind, drained = desk.queue.mark("behind all of it"), desk.queue.mark("", with_rest=False)
+    desk.tick(2)
+    assert drained.is_done and not drained.was_interrupted and not behind.is_done, "40 samples wait for more"
+    stream.end()
+    desk.tick(2)
+    assert behind.is_done
+
+
 def test_the_next_utterance_ends_an_open_stream():
     desk = Desk()
     stream = desk.queue.stream(8_000, 1000)
