@@ -232,15 +232,15 @@ class Front:
                 limit.calls.discard(call.call_id)
             self.rooms.forget(call, now_ns)
         self.user_agent.touched.add(call.call_id)
-        facts = call.facts(now_ns)
-        self.operators.show_call(facts)
+        if self.operators.watchers:
+            self.operators.show_call(call.facts(now_ns))
         self.connecting.look(call, now_ns)
         self.ringing.look(call, now_ns)
         if call.state is State.ENDED:
             self._release(call, "worker")
             self.orders.forget(call.call_id)
             del self.calls[call.call_id]
-            self.remember(facts)
+            self.remember(call.facts(now_ns))
 
     def remember(self, facts: CallFacts) -> None:
         """For people who ask what became of a call."""

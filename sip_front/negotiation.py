@@ -67,7 +67,7 @@ class Negotiation:
         if not self.port:
             raise Misuse("an answer needs the port that the worker opened")
         description, media = self._answer(offer, self.port)
-        self.local = offer_answer.renumbered(description, self.local)
+        self.local, self._read = offer_answer.renumbered(description, self.local), None
         self._agree(media)
         return self.local.encode()
 

@@ -4,6 +4,7 @@ Only what offers and answers need is understood; attributes are kept as written,
 before arithmetic, and a name where an address belongs is refused: what an SDP says never makes us look anything up.
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ MAX_LINES = 400
 MAX_MEDIA = 4
 MAX_FORMATS = 64
 MAX_PTIME_MS = 1000  # of what is noted; which of them we do is the answer's business
+MAX_RTPMAP_CHARACTERS, KNOWN_RTPMAPS = 80, 512
 
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`{|}~/]+")
@@ -74,7 +76,7 @@ class MediaLine(NamedTuple):
     @property
     def encodings(self) -> dict[int, Encoding]:
         """By payload type, in the order of the m= line. Types that nothing explains are left out."""
-        mapped = dict(filter(None, (_rtpmap(value) for name, value in self.attributes if name == "rtpmap")))
+        mapped = dict(filter(None, (_rtpmap(value or "") for name, value in self.attributes if name == "rtpmap")))
         known = STATIC_ENCODINGS | mapped
         return {number: known[number] for number in map(int, self.formats) if number in known} if self.is_rtp else {}
 
@@ -247,9 +249,15 @@ def _parse_media(section: list[tuple[str, str]]) -> MediaLine:
     return line
 
 
-def _rtpmap(value: str | None) -> tuple[int, Encoding] | None:
+def _rtpmap(value: str) -> tuple[int, Encoding] | None:
     """NUMBER NAME/CLOCK[/CHANNELS]. None for anything else: it explains nothing, which is no reason to refuse the rest."""
-    number_text, _, encoding = (value or "").strip(" ").partition(" ")
+    return _known_rtpmap(value) if len(value) <= MAX_RTPMAP_CHARACTERS else None
+
+
+@functools.lru_cache(KNOWN_RTPMAPS)
+def _known_rtpmap(value: str) -> tuple[int, Encoding] | None:
+    """Every call has the same few, and asks for them several times."""
+    number_text, _, encoding = value.strip(" ").partition(" ")
     name, _, rest = encoding.strip(" ").partition("/")
     clock_text, has_channels, channels_text = rest.partition("/")
     number, clock = parse_number(number_text, 127), parse_number(clock_text, 1_000_000)
