@@ -311,7 +311,7 @@ class Front:
         elif event.kind == "ended":
             text = event.text
             if call.direction == "outbound" and event.status >= 400 and not call.was_answered:
-                text = why_not_answered("" if event.session.moves_on is ELSEWHERE else call.trunk, event)
+                text = why_not_answered("" if event.session.moves_on == ELSEWHERE else call.trunk, event)
             call.end(Cause.FAR_END_ENDED, text, now_ns, event.status)
         elif event.kind == "noted":
             if self.admission.is_worth_a_line(event.session.peer.host, f"noted {event.status}", now_ns):

@@ -124,6 +124,7 @@ class Invitation(Part):
 
     def _receive_provisional(self, response: Response, now_ns: int) -> None:
         session = self.session
+        session.agent.touched.add(session.call_id)
         if session.state is State.CALLING:
             session.state = State.PROCEEDING
             if session.wanted_end:

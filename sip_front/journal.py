@@ -12,11 +12,11 @@ from typing import Literal
 import msgspec
 
 from control_plane.messages import CallFacts, MediaDescription, MediaOpened, Recording
+from sip_front import unanswered
 from sip_front.call import Call, State
 from sip_front.call import resume_agent as order_agent
 from sip_front.call import update_media as order_media
-from sip_front.dialog import Dialog
-from sip_front.message import BadMessage, Request, parse, parse_name_address
+from sip_front.message import BadMessage, Request, parse
 from sip_front.registrar import Binding
 from sip_front.sdp import parse_sdp
 from sip_front.seat import Seat
@@ -25,6 +25,7 @@ from sip_front.session_state import State as SessionState
 from sip_front.session_timer import State as TimerState
 from sip_front.transport import Address
 from sip_front.unacknowledged import Unacknowledged
+from sip_front.unanswered import SavedDialog, Unanswered
 from sip_front.user_agent import UserAgent
 
 ENTRY = struct.Struct("<II")
@@ -48,17 +49,6 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     """What there is to record of a call. While it is closing, its worker has not yet said what its media counted."""
 
     facts: CallFacts
-
-
-class SavedDialog(msgspec.Struct, frozen=True):
-    """Texts of the far end are octets here: they need not be UTF-8."""
-
-    local: bytes
-    remote: bytes
-    remote_target: bytes
-    routes: list[bytes]
-    local_cseq: int
-    remote_cseq: int | None
 
 
 class SavedTimer(msgspec.Struct, frozen=True):
@@ -101,7 +91,7 @@ class Saved(msgspec.Struct, frozen=True, tag=True):
     started_at: float
     rang_ns: int
     answered_ns: int
-    dialog: SavedDialog
+    dialog: SavedDialog | None
     timer: SavedTimer
     media: SavedMedia
     invite: bytes
@@ -118,6 +108,8 @@ class Saved(msgspec.Struct, frozen=True, tag=True):
     max_ns: int = 0
     tenant: str = ""
     seat: Seat | None = None
+    unanswered: Unanswered | None = None
+    """It is ours, and rings; then it has no dialog, and what is agreed is what its port was opened for."""
 
 
 class SavedPhones(msgspec.Struct, frozen=True, tag=True):
@@ -172,29 +164,23 @@ def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Left
     return front_id, list(calls.values()) if front_id else []
 
 
-def as_octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def as_text(octets: bytes) -> str:
-    return octets.decode("utf-8", "surrogateescape")
-
-
 def save(call: Call) -> Saved | None:
     """The call as it stands. None: another front could not go on with it."""
     session, opened = call.session, call.opened
     dialog, agreed = session.dialog, session.negotiation.agreed
-    if opened is None or dialog is None or agreed is None or KEPT.get(call.state) is not session.state:
+    ringing = unanswered.save(call)
+    if ringing:
+        dialog, agreed = None, call.media
+    elif dialog is None or KEPT.get(call.state) is not session.state:
+        return None
+    if opened is None or agreed is None:
         return None
     timer, negotiation = session.timer, session.negotiation
     return Saved(
         call_id=call.call_id, state=call.state.name, direction=call.direction, caller=call.caller, callee=call.callee,
         agent=call.agent, trunk=call.trunk, arguments=call.arguments, headers=call.headers, worker=call.worker, bridge=call.bridge,
         opened=opened, started_ns=call.started_ns, started_at=call.started_at, rang_ns=call.rang_ns, answered_ns=call.answered_ns,
-        dialog=SavedDialog(
-            as_octets(dialog.local.encode()), as_octets(dialog.remote.encode()), as_octets(dialog.remote_target),
-            [as_octets(route) for route in dialog.routes], dialog.local_cseq, dialog.remote_cseq,
-        ),
+        dialog=unanswered.save_dialog(dialog) if dialog else None,
         timer=SavedTimer(timer.state.name, timer.interval_s, timer.minimum_s, timer.refresh_ns, timer.end_ns),
         media=SavedMedia(
             negotiation.port, negotiation.session_id, negotiation.local.encode() if negotiation.local else b"", agreed,
@@ -206,7 +192,7 @@ def save(call: Call) -> Saved | None:
         is_secure=session.is_secure, is_behind_nat=session.is_behind_nat,
         allowed=tuple(method for method in session.allowed if method.isascii()), recording=call.recording,
         traceparent=call.traceparent,
-        end_ns=call.end_ns, max_ns=call.max_ns, tenant=call.tenant, seat=call.seat,
+        end_ns=call.end_ns, max_ns=call.max_ns, tenant=call.tenant, seat=call.seat, unanswered=ringing,
     )  # fmt: skip
 
 
@@ -216,24 +202,22 @@ def facts_of(saved: Saved) -> CallFacts:
     return CallFacts(
         saved.call_id, "closing", saved.direction, saved.caller, saved.callee, saved.agent, saved.started_at, 0.0,
         saved.media.agreed.format, saved.worker, saved.opened.row, saved.bridge, remote=str(saved.peer), trunk=saved.trunk,
-        tenant=saved.tenant, outcome="answered", status=200, rang_at=began + saved.rang_ns / 1e9 if saved.rang_ns else 0.0,
-        answered_at=began + saved.answered_ns / 1e9, recording=saved.recording,
+        tenant=saved.tenant, outcome="failed" if saved.unanswered else "answered", status=503 if saved.unanswered else 200,
+        rang_at=began + saved.rang_ns / 1e9 if saved.rang_ns else 0.0,
+        answered_at=began + saved.answered_ns / 1e9 if saved.answered_ns else 0.0, recording=saved.recording,
     )  # fmt: skip
 
 
 def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
     """Raises BadMessage, or another BellframeError, for what another release wrote otherwise."""
-    session = Session(agent, saved.call_id, KEPT[State[saved.state]], saved.local_host, saved.peer)
+    ringing = saved.unanswered
+    session = Session(agent, saved.call_id, SessionState.CALLING if ringing else KEPT[State[saved.state]], saved.local_host, saved.peer)
     invite = parse(saved.invite)
     if not isinstance(invite, Request):
         raise BadMessage("the journal holds no INVITE there")
     session.invite, session.sip_call_id = invite, invite.call_id
-    local, remote = parse_name_address(as_text(saved.dialog.local)), parse_name_address(as_text(saved.dialog.remote))
-    session.local_tag = local.tag or ""
-    session.dialog = dialog = Dialog(
-        invite.call_id, local, remote, remote_target=as_text(saved.dialog.remote_target), routes=list(map(as_text, saved.dialog.routes))
-    )
-    dialog.local_cseq, dialog.remote_cseq = saved.dialog.local_cseq, saved.dialog.remote_cseq
+    session.dialog = unanswered.restore_dialog(saved.dialog, invite.call_id) if saved.dialog else None
+    session.local_tag = (session.dialog.local.tag if session.dialog else invite.from_.tag) or ""
     session.reply_to, session.trunk = saved.reply_to, saved.trunk
     session.is_secure, session.is_behind_nat, session.allowed = saved.is_secure, saved.is_behind_nat, frozenset(saved.allowed)
     timer = session.timer
@@ -245,8 +229,11 @@ def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
     negotiation, media = session.negotiation, saved.media
     negotiation.port, negotiation.session_id, negotiation.wish, negotiation.srtp = media.port, media.session_id, media.wish, media.srtp
     negotiation.formats = media.formats or negotiation.formats
-    negotiation.local, negotiation.agreed = parse_sdp(media.said) if media.said else None, media.agreed
-    if media.agreed.srtp:
+    negotiation.local = parse_sdp(media.said) if media.said else None
+    negotiation.agreed = None if ringing and ringing.settled_tag is None else media.agreed
+    if ringing:
+        unanswered.restore_session(ringing, session, media.said, now_ns)
+    if negotiation.agreed and media.agreed.srtp:
         negotiation.keys.agree(media.agreed.srtp)
     session.unacknowledged = {cseq: Unacknowledged(octets, now_ns) for cseq, octets in saved.unacknowledged.items()}
     session.set_deadline()
@@ -255,15 +242,18 @@ def restore_session(saved: Saved, agent: UserAgent, now_ns: int) -> Session:
 
 def restore_call(saved: Saved, call: Call, now_ns: int) -> None:
     """Put the call where it was, and ask worker and bridge whether they have it."""
-    call.state, call.was_answered = State[saved.state], True
+    call.state, call.was_answered = State[saved.state], saved.unanswered is None
     call.caller, call.callee, call.agent, call.trunk = saved.caller, saved.callee, saved.agent, saved.trunk
     call.arguments, call.headers, call.worker, call.bridge = saved.arguments, saved.headers, saved.worker, saved.bridge
     call.media, call.opened = saved.media.agreed, saved.opened
     call.started_ns, call.rang_ns, call.answered_ns = saved.started_ns, saved.rang_ns, saved.answered_ns
-    call.has_agent = saved.state != State.JOINING.name
+    call.has_agent = call.state not in (State.JOINING, State.CALLING)
     call.end_ns, call.max_ns, call.tenant = saved.end_ns, saved.max_ns, saved.tenant
     call.traceparent = saved.traceparent
     call.seat = saved.seat
     call.record(saved.recording, now_ns)
-    order_media(call, now_ns)
-    order_agent(call, now_ns)
+    if call.state is not State.CALLING:  # there its port waits as it was opened, and nobody listens yet
+        order_media(call, now_ns)
+        order_agent(call, now_ns)
+    if saved.unanswered:
+        unanswered.restore_call(saved.unanswered, call)

@@ -73,5 +73,5 @@ def test_a_hundred_calls_at_fifty_a_second(server: Server, tmp_path: pathlib.Pat
 def test_every_scenario_is_run() -> None:
     """A file that nobody plays tests nothing."""
     others = {"lost_ack", "repeated_invite", "draining", "stranger", "authenticated", "wrong_password"}
-    others |= {"info_keys", "wants_longer_timer", "transferee", "busy_transferee"}
+    others |= {"info_keys", "wants_longer_timer", "transferee", "busy_transferee", "late_answer", "taken_back"}
     assert {path.stem for path in sipp.SCENARIOS.glob("*.xml")} == {row[0] for row in SCENARIOS} | others

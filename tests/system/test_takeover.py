@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 import pytest
 
+from control_plane.client import ask
+from control_plane.messages import Done, Originate
 from shm.layout import TO_AI_SLOTS
+from tests.system import sipp
 from tests.system.agents.probes import RECORD
 from tests.system.caller import FRAME, Caller
 from tests.system.conftest import StartServer
-from tests.system.server import Server, wait_for
+from tests.system.server import HOST, Server, wait_for
 from tests.system.sound import pitch_and_level
 from tests.system.stream_caller import StreamCaller
 
@@ -124,6 +127,27 @@ def test_a_call_that_is_set_up_while_the_front_dies(server: Server) -> None:
         caller.wait_for_packets(50)
         assert front_of(server) != front
     server.wait_until_quiet()
+    server.checked = len(server.log())
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("scenario", ["late_answer", "taken_back"])
+def test_a_call_of_ours_rings_while_the_front_dies(server: Server, tmp_path: pathlib.Path, scenario: str) -> None:
+    """Its answer reaches the next front, and is acknowledged; or the next front takes it back."""
+    peer = sipp.Sipp(scenario, server.sip_port, tmp_path, *(["-d", "2500"] if scenario == "late_answer" else []))
+    call_id = f"out-{scenario}"
+    assert ask(server.runtime, Originate(call_id, f"sip:sipp@{HOST}:{peer.port}", "echo")) == Done(call_id)
+    wait_for("it rings", lambda: [call.rang_at > 0 for call in server.calls()] == [True])
+    front = front_of(server)
+    os.kill(front, signal.SIGKILL)
+    wait_for("another front", lambda: front_of(server) not in (0, front), 30.0)
+    if scenario == "late_answer":
+        wait_for("it is answered, and has its agent", lambda: [call.state for call in server.calls()] == ["up"])
+    assert server.command("hangup", call_id).returncode == 0
+    peer.finish()
+    server.wait_until_quiet()
+    shown = json.loads(server.command("call", "show", call_id, "--json").stdout)
+    assert shown["outcome"] == ("answered" if scenario == "late_answer" else "cancelled")
     server.checked = len(server.log())
 
 
