@@ -198,7 +198,10 @@ class Supervisor:
 
     def _obey(self, child: Child, order: Order) -> None:
         if order is Order.SPAWN:
-            child.pid = spawn(list(child.program.arguments), self._environment(child.program), child.store.held)
+            try:
+                child.pid = spawn(list(child.program.arguments), self._environment(child.program), child.store.held)
+            except OSError as failure:  # no memory or no process to be had now: the others, and their calls, must not end for it
+                self._handle_death(child, f"could not be started ({failure.strerror})")
         elif child.pid and order is Order.TERMINATE:
             os.kill(child.pid, signal.SIGTERM)
         elif child.pid and order is Order.KILL:

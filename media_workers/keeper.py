@@ -201,7 +201,12 @@ class Keeper:
         totals[WORKER["generation"]] += 1
         totals[WORKER["heartbeat_ns"]] = spawned_ns = time.monotonic_ns()
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as failure:  # the other workers must not end for it
+            log.error("worker %d cannot be started: %s; the next try is in a second", index, failure.strerror)
+            self.pids[index], self.not_before[index] = 0, time.monotonic() + 1
+            return
         if pid == 0:
             self._become_worker(index, parent)
         self.pids[index] = pid
@@ -241,6 +246,8 @@ class Keeper:
             self.pids[index], self.not_before[index] = 0, now + 1
             return
         self.spawn(index)
+        if not self.pids[index]:
+            return
         reason = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
         calls = table.count(int(self.counters.workers[index, WORKER["calls_open"]]), "call")
         spent_ms = (time.monotonic_ns() - died_ns) / 1e6

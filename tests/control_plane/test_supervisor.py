@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from control_plane import supervisor
+from control_plane.lifecycle import State
+from control_plane.supervisor import Program, Supervisor
+
 # A process as `bellframe up` starts it. It notes each thing that happens to it, one JSON object a line.
 CHILD = """
 import json, os, signal, subprocess, sys, time
@@ -166,6 +170,21 @@ def test_a_process_that_hangs_is_killed_and_replaced(start: Callable[..., House]
     until(lambda: len(house.notes("bridge", "started")) == 2)
     assert "bridge did not answer for 0.3 s and is killed" in house.log_path.read_text()
     assert house.stop() == 0
+
+
+def test_one_that_cannot_be_started_now_is_tried_again_and_the_others_stay(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    house = Supervisor([Program("one", ("/bin/true",))], tmp_path, lambda _: None)
+    (child,) = house.children
+    house.has_been_ready, child.life.state, child.life.deadline_ns = True, State.RESTING, 0
+    with monkeypatch.context() as patched:
+        patched.setattr(supervisor, "spawn", refuse)
+        assert house.advance(1)
+    assert child.life.state is State.RESTING and child.pid == 0 and not house.is_stopping
+    monkeypatch.setattr(supervisor, "spawn", lambda *_: 4711)
+    assert child.life.deadline_ns is not None and house.advance(child.life.deadline_ns) and child.pid == 4711
 
 
 def test_one_that_never_gets_ready_ends_the_start_with_its_reason(start: Callable[..., House]) -> None:

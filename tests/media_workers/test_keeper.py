@@ -16,6 +16,7 @@ import pytest
 import zmq
 
 from control_plane.channel import Switchboard
+from control_plane.config import Config, Media
 from control_plane.messages import Alive, CloseMedia, MediaClosed, MediaDescription, MediaOpened, Message, OpenMedia
 from media_workers import keeper
 from media_workers.call_table import table_bytes
@@ -235,6 +236,21 @@ def test_a_configuration_that_cannot_work_ends_it_with_the_reason(tmp_path: path
     command = [sys.executable, "-m", "media_workers", "--config", str(tmp_path / "config.json")]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert found.returncode == 2 and "media.rtp_ports" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_a_worker_that_cannot_be_forked_now_is_tried_again(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    config = Config(media=Media(rtp_ports=free_ports(), workers=2), runtime_directory=str(tmp_path))
+    tested = keeper.Keeper(config)
+    monkeypatch.setattr(keeper.os, "fork", refuse)
+    tested.spawn(1)
+    assert tested.pids == [0, 0] and not tested.pidfds and tested.not_before[1] > time.monotonic() + 0.5
+    for bound in (one for pair in tested.pairs for one in pair):
+        bound.close()
+    for fd in (*tested.fds.values(), *tested.bells):
+        os.close(fd)
 
 
 @pytest.mark.parametrize("changed", ["", "counters", "rings", "media"])
