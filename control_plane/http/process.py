@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import pathlib
@@ -75,13 +74,14 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
     services.diallers = diallers = Diallers(link, pathlib.Path(config.campaigns.directory)) if config.campaigns.directory else None
     takers = [services.webhooks.take, *(one.take for one in (recorder, spans, diallers) if one)]
     feed = Feed(link, takers, spans.take_note if spans else None)
-    tasks = [loop.create_task(feed.run()), loop.create_task(services.media.run())]
-    if recorder:
-        tasks.append(loop.create_task(recorder.run()))
+    work = [feed.run(), services.media.run(), *([recorder.run()] if recorder else [])]
     if diallers:
         diallers.start()
     if any(route.webhook for route in config.routes):
-        tasks.append(loop.create_task(Adviser(link, config.routes, read_signing_secret(config.http)).run()))
+        work.append(Adviser(link, config.routes, read_signing_secret(config.http)).run())
+    tasks = [loop.create_task(one) for one in work]
+    for task in tasks:
+        task.add_done_callback(lambda task: end_with(task, is_stopping))
     runner = web.AppRunner(make_app(services), access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S)
     try:
         status = await listen(runner, config.http.listen) if config.http.listen else "no HTTP: call records and webhooks only"
@@ -94,8 +94,7 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
         await runner.cleanup()
         for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
         if recorder:
             await recorder.close()
         if diallers:
@@ -104,6 +103,13 @@ async def serve(config: Config, context: zmq.Context[zmq.Socket[bytes]]) -> None
         if spans:
             await asyncio.to_thread(spans.close)
         link.close()
+
+
+def end_with(task: asyncio.Task[None], is_stopping: asyncio.Event) -> None:
+    """Webhooks, records or figures would stand still, unnoticed: another process does better."""
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.error("a bug: this process ends, and another takes its place; please report it", exc_info=failure)
+        is_stopping.set()
 
 
 async def listen(runner: web.AppRunner, address: str) -> str:

@@ -1,5 +1,6 @@
 """The process as it is started, beside a front that is real."""
 
+import asyncio
 import json
 import os
 import pathlib
@@ -16,6 +17,9 @@ import pytest
 import zmq
 
 from control_plane.channel import Channel
+from control_plane.config import Config
+from control_plane.http.feed import Feed
+from control_plane.http.process import serve
 from control_plane.messages import Alive, CloseMedia, MediaClosed, MediaOpened, OpenMedia, Originate
 from tests.control_plane.http.test_spans import Collector
 from tests.sip_front.test_process import Server, server  # noqa: F401  (a fixture)
@@ -69,6 +73,21 @@ def test_it_serves_reports_ready_feeds_its_watchdog_and_ends(server: Server) -> 
     finally:
         text = http.stop()
     assert http.process.returncode == 0 and "Traceback" not in text and TOKEN not in text
+
+
+def test_work_that_fails_ends_the_process_so_that_another_takes_its_place(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(feed: Feed) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(Feed, "run", fail)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        asyncio.run(asyncio.wait_for(serve(Config(runtime_directory=str(tmp_path)), context), 10))
+    finally:
+        context.term()
+    assert any("another takes its place" in record.message and "nobody thought" in str(record.exc_info) for record in caplog.records)
 
 
 def test_a_call_that_has_ended_is_a_trace_at_the_collector(server: Server) -> None:  # noqa: F811
