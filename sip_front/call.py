@@ -81,6 +81,15 @@ Action = Callable[["Call", int], None]
 class Call:
     """`step` it with what happened, `expire` it at `deadline_ns`."""
 
+    __slots__ = (
+        "__weakref__", "agent", "agent_deaths", "answered_ns", "arguments", "bridge", "bridge_command", "call_id", "callee", "caller",
+        "cause", "counters", "desk", "direction", "early_media", "end_ns", "ended_by", "ended_ns", "has_agent", "has_lost_far_end",
+        "has_tried_another", "headers", "is_port_shared", "max_ns", "media", "must_stay", "opened", "opening", "ordered_ns", "place",
+        "q850", "rang_ns", "record_command", "recording", "refusal", "resend_ns", "ring_limit_ns", "seat", "session", "started_at",
+        "started_ns", "state", "status", "step_deadline_ns", "tenant", "traceparent", "trunk", "turn_latency", "was_answered",
+        "was_at_work", "worker", "worker_command",
+    )  # fmt: skip
+
     def __init__(self, desk: Desk, session: Session, direction: Literal["inbound", "outbound"], now_ns: int, started_at: float) -> None:
         self.desk, self.session, self.direction, self.call_id = desk, session, direction, session.call_id
         self.state = State.OPENING if direction == "inbound" else State.PREPARING

@@ -12,6 +12,8 @@ MAX_ROUTES = 32  # far more proxies than any call passes; each request repeats t
 
 
 class Dialog:
+    __slots__ = ("call_id", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "routes")
+
     def __init__(self, call_id: str, local: NameAddress, remote: NameAddress, *, remote_target: str, routes: list[str]) -> None:
         self.call_id, self.local, self.remote = call_id, local, remote
         self.remote_target = remote_target

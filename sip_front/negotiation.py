@@ -19,6 +19,11 @@ class Negotiation:
     `srtp` is one of POLICIES, and holds until a key is agreed: from then on the call stays protected, whatever the far end offers.
     """
 
+    __slots__ = (
+        "_read", "address", "agreed", "allow_loopback", "formats", "keys", "local", "next_wish", "offered", "open_offer", "port",
+        "session_id", "settled", "srtp", "wish",
+    )  # fmt: skip
+
     def __init__(self, formats: tuple[str, ...], address: str, *, allow_loopback: bool, srtp: str = "off") -> None:
         self.formats, self.address, self.allow_loopback, self.srtp = formats, address, allow_loopback, srtp
         self.keys = OwnKeys()
@@ -176,6 +181,8 @@ class Negotiation:
 
 class OwnKeys:
     """Our keys of one session. They stay as long as the far end's do: new ones for it alone would only cut speech."""
+
+    __slots__ = ("agreed", "offered", "previewed")
 
     def __init__(self) -> None:
         self.agreed: SrtpKeys | None = None

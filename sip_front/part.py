@@ -14,6 +14,8 @@ class Part:
     a second had thousands to take apart in one go, and stopped every set-up for a tenth of a second.
     """
 
+    __slots__ = ("_session",)
+
     def __init__(self, session: "Session") -> None:
         self._session = weakref.ref(session)
 

@@ -23,6 +23,8 @@ REPEAT_NS = 60_000_000_000
 
 
 class Provisional(Part):
+    __slots__ = ("has_description", "has_offer", "has_settled", "progress", "repeat_ns", "rseq", "unacknowledged", "wants_accept")
+
     def __init__(self, session: "Session") -> None:
         super().__init__(session)
         self.rseq = 0

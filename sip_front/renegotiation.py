@@ -75,6 +75,8 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
 
 
 class Renegotiation(Part):
+    __slots__ = ("ack", "ack_cseq", "again_ns", "is_by_update", "state", "tries", "wanted")
+
     def __init__(self, session: "Session") -> None:
         super().__init__(session)
         self.state = IDLE

@@ -5,6 +5,7 @@ is and whether we want the call is not known here. What has states of its own ha
 (invitation.py), our re-INVITEs (renegotiation.py), reliable ringing (provisional.py), transfers and session timers.
 """
 
+import functools
 from typing import TYPE_CHECKING
 
 from control_plane.errors import BellframeError, Misuse
@@ -38,6 +39,13 @@ MAX_WANTED = 4  # holds and resumes that wait for their turn
 
 
 class Session:
+    __slots__ = (
+        "__weakref__", "agent", "allowed", "alternatives", "call_id", "credentials", "deadline_ns", "dialog", "early_answer",
+        "invitation", "invite", "is_behind_nat", "is_offer_delayed", "is_secure", "local_host", "local_tag", "moves_on", "negotiation",
+        "patience_ns", "peer", "pending", "place", "provisional", "referral", "renegotiation", "reply_to", "sip_call_id", "state",
+        "timer", "transfer", "transport_failure", "trunk", "unacknowledged", "uris", "user", "wanted_end", "why_unauthorized",
+    )  # fmt: skip
+
     def __init__(self, agent: "UserAgent", call_id: str, state: State, local_host: str, peer: Address) -> None:
         self.agent, self.call_id, self.state = agent, call_id, state
         self.local_host, self.peer = local_host, peer
@@ -463,9 +471,9 @@ class Session:
 
     def note_peer(self, message: Message) -> None:
         """What an INVITE or its 2xx says of what the far end takes."""
-        methods = message.headers.get_all("Allow")
+        methods = tuple(message.headers.get_all("Allow"))
         if methods:
-            self.allowed = frozenset(method.upper() for method in methods)
+            self.allowed = _set_of(methods)
 
     def end(self, text: str, status: int) -> None:
         """Without a word to the far end: it knows."""
@@ -475,6 +483,12 @@ class Session:
         self.set_deadline()
         self.agent.forget(self)
         self.tell("ended", text, status)
+
+
+@functools.lru_cache(256)
+def _set_of(methods: tuple[str, ...]) -> frozenset[str]:
+    """Thousands of calls are with the same few kinds of far ends."""
+    return frozenset(method.upper() for method in methods)
 
 
 HANDLERS = {

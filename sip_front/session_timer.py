@@ -87,6 +87,8 @@ class Asked(NamedTuple):
 class SessionTimer:
     """`wanted_s`: the interval that we ask for; 0: we want no timers, and do not say that we know them."""
 
+    __slots__ = ("end_ns", "interval_s", "minimum_s", "refresh_ns", "state", "wanted_s")
+
     def __init__(self, wanted_s: int) -> None:
         self.wanted_s, self.minimum_s = wanted_s, MIN_SE_S
         self.state = OFF

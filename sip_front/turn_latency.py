@@ -8,6 +8,8 @@ PARTS = ("detected_ms", "model_ms", "wire_ms", "total_ms")
 
 
 class TurnLatency:
+    __slots__ = ("_counts", "_sums", "answered", "longest_ms")
+
     def __init__(self) -> None:
         self.answered = 0
         self.longest_ms = 0.0
