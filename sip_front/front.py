@@ -157,6 +157,7 @@ class Front:
 
     def learn_address(self, stun: str, address: str, now_ns: int) -> None:
         """Registrars must hear of it at once: they would send calls to the old one."""
+        self.succession.note_address(stun, address)
         self.phones.learn_address(stun, address)
         self.trunks.renew(now_ns)
 

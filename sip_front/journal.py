@@ -119,8 +119,15 @@ class SavedPhones(msgspec.Struct, frozen=True, tag=True):
     bindings: list[Binding]
 
 
-Entry = Begin | Saved | Ended | Over | SavedPhones
-Left = Saved | Ended | SavedPhones
+class Learnt(msgspec.Struct, frozen=True, tag=True):
+    """Our public address, as a STUN server saw it last: who comes after us need not wait for its answer."""
+
+    server: str
+    address: str
+
+
+Entry = Begin | Saved | Ended | Over | SavedPhones | Learnt
+Left = Saved | Ended | SavedPhones | Learnt
 """What a front leaves to the next one."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -148,7 +155,7 @@ def read(octets: bytes) -> Iterator[Entry]:
 
 def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Left]]:
     """The front that wrote them, its calls as it left them, those that ended, and its phones. (0, []) if there is nothing to go on with."""
-    front_id, calls = 0, dict[str | tuple[str], Left]()
+    front_id, calls = 0, dict[str | tuple[str, ...], Left]()
     for entry in entries:
         match entry:
             case Begin():
@@ -159,6 +166,8 @@ def last_of_each(entries: Iterable[Entry], boot_id: str) -> tuple[int, list[Left
                 calls[entry.facts.call_id] = entry
             case SavedPhones():
                 calls[(entry.user,)] = entry
+            case Learnt():
+                calls["stun", entry.server] = entry
             case Over():
                 calls.pop(entry.call_id, None)
     return front_id, list(calls.values()) if front_id else []

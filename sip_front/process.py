@@ -32,6 +32,7 @@ from sip_front.connections import SECOND, Limits
 from sip_front.dns_client import DnsClient
 from sip_front.front import Front
 from sip_front.hep_export import HepExport
+from sip_front.journal import Learnt
 from sip_front.journal_file import JournalFile
 from sip_front.originator import Lookup
 from sip_front.resolver import Resolver, Unresolved
@@ -85,7 +86,13 @@ class Process:
     def take_over(self) -> None:
         """Before anything is read: the calls of the front before us."""
         self.front.toll_guard.restore(self.spend_file.read())
-        self.front.succession.take_over(*self.journal.read(), time.monotonic_ns())
+        front_id, left = self.journal.read()
+        now_ns = time.monotonic_ns()
+        self.front.succession.take_over(front_id, left, now_ns)
+        for entry in left:
+            if isinstance(entry, Learnt) and entry.server in self.stun.places:
+                self.sockets.learn(entry.server, entry.address)
+                self.front.learn_address(entry.server, entry.address, now_ns)
         self.journal.begin()
 
     def start(self) -> None:
@@ -321,8 +328,8 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.receive_signal)
     loop.add_signal_handler(RESTART, process.receive_restart)
-    await process.stun.start()
     process.take_over()
+    await process.stun.start(sockets.learnt)
     process.hep.start()
     process.start()
     loop.add_signal_handler(signal.SIGHUP, certificates.reload)

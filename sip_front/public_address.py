@@ -17,8 +17,8 @@ RECHECK_NS = 60 * SECOND
 class PublicAddress:
     """`server`: HOST:PORT as the configuration names it. `address`: empty until it is known; kept when the server goes away."""
 
-    def __init__(self, server: str) -> None:
-        self.server, self.address = server, ""
+    def __init__(self, server: str, address: str = "") -> None:
+        self.server, self.address = server, address
         self.transaction_id = b""
         self.asked, self.wait_ns = 0, FIRST_WAIT_NS
         self.deadline_ns = 0

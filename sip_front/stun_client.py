@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from control_plane.listen_config import Listener, parse_stun
 from sip_front.public_address import SECOND, PublicAddress
@@ -18,12 +18,17 @@ class StunClient:
         self.tasks: list[asyncio.Task[None]] = []
         self.places = {one.stun: one for one in reversed(listeners) if one.stun}
 
-    async def start(self) -> None:
-        """Returns when every server has answered or failed, or after a moment: calls may be waiting for who comes after a front."""
-        firsts = [self.loop.create_future() for _ in self.places]
-        self.tasks = [self.loop.create_task(self._keep(PublicAddress(s), first)) for s, first in zip(self.places, firsts, strict=True)]
-        if firsts:
-            await asyncio.wait(firsts, timeout=START_LIMIT_S)
+    async def start(self, known: Mapping[str, str]) -> None:
+        """`known`: what the front before us has learnt, by server: calls wait for us, so that is good enough to begin with.
+
+        Returns when every other server has answered or failed, or after a moment.
+        """
+        firsts = {server: self.loop.create_future() for server in self.places}
+        servers = [PublicAddress(server, known.get(server, "")) for server in self.places]
+        self.tasks = [self.loop.create_task(self._keep(one, firsts[one.server])) for one in servers]
+        awaited = [firsts[one.server] for one in servers if not one.address]
+        if awaited:
+            await asyncio.wait(awaited, timeout=START_LIMIT_S)
 
     def stop(self) -> None:
         for task in self.tasks:

@@ -17,7 +17,7 @@ from control_plane.logs import clean
 from control_plane.messages import CallFacts, CloseMedia
 from sip_front import journal
 from sip_front.call import CLOSE_LIMIT_NS, Call, State
-from sip_front.journal import Ended, Entry, Left, Over, Saved, SavedPhones
+from sip_front.journal import Ended, Entry, Learnt, Left, Over, Saved, SavedPhones
 from sip_front.session import Session
 from sip_front.session_state import State as SessionState
 
@@ -40,10 +40,17 @@ class Succession:
         """Calls that the journal has."""
         self.closing: dict[str, CallFacts] = {}
         """Calls that ended with the front before us: their workers are asked what their media has counted."""
+        self.addresses: dict[str, Learnt] = {}
+        """Of ours, by the STUN server that has seen them."""
+        self.new_addresses: list[Learnt] = []
         self.early: list[Session] = []
         """Calls that came before there was a worker and a bridge."""
 
     # ---- writing -----------------------------------------------------------------------------------------------
+
+    def note_address(self, server: str, address: str) -> None:
+        learnt = self.addresses[server] = Learnt(server, address)
+        self.new_addresses.append(learnt)
 
     def take_entries(self) -> list[Entry]:
         """What is to be written before anything of it is sent: the calls that something has happened to."""
@@ -68,12 +75,14 @@ class Succession:
                 entries.append(Over(call_id))
         registrar = self.front.phones.registrar
         changed, registrar.changed = registrar.changed, set()
-        return [*entries, *(SavedPhones(user, registrar.bindings.get(user, [])) for user in changed)]
+        learnt, self.new_addresses = self.new_addresses, []
+        return [*entries, *learnt, *(SavedPhones(user, registrar.bindings.get(user, [])) for user in changed)]
 
     def all_entries(self, boot_id: str) -> list[Entry]:
         """A journal that says the same in the fewest words."""
         self.front.user_agent.touched.clear()
         self.front.phones.registrar.changed.clear()
+        self.new_addresses.clear()
         calls = self.front.calls.values()
         saved = {call.call_id: entry for call in calls if (entry := journal.save(call))}
         self.written = {call.call_id for call in calls}
@@ -81,7 +90,8 @@ class Succession:
         ended += [Ended(call.facts(call.ended_ns)) for call in calls if call.state is State.CLOSING]
         ended += [Ended(testament(call)) for call in calls if call.state is not State.CLOSING and call.call_id not in saved]
         phones = self.front.phones.registrar.bindings
-        return [journal.Begin(self.front.front_id, boot_id), *ended, *saved.values(), *(SavedPhones(*pair) for pair in phones.items())]
+        begin, of_phones = journal.Begin(self.front.front_id, boot_id), [SavedPhones(*pair) for pair in phones.items()]
+        return [begin, *ended, *saved.values(), *self.addresses.values(), *of_phones]
 
     # ---- taking over ---------------------------------------------------------------------------------------------
 
