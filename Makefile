@@ -13,7 +13,7 @@ PACKAGES := sip_front media_workers ai_bridge shm control_plane
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # program:Debian package, for the tests with programs that nobody here wrote
-PEERS := sipp:sip-tester kamailio:kamailio rtpengine:rtpengine-daemon baresip:baresip-core tshark:tshark openssl:openssl ip:iproute2 \
+PEERS := sipp:sip-tester kamailio:kamailio rtpengine:rtpengine-daemon baresip:baresip-core tshark:tshark sngrep:sngrep openssl:openssl ip:iproute2 \
   systemd-analyze:systemd chromium:chromium pg_ctlcluster:postgresql
 
 # soname:Debian package. bcg729 is GPL-3: a server loads it when its operator names it, and the tests do.

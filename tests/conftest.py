@@ -14,6 +14,7 @@ PEERS = {
     "rtpengine": "rtpengine-daemon",
     "baresip": "baresip-core",
     "tshark": "tshark",
+    "sngrep": "sngrep",
     "ip": "iproute2",
     "openssl": "openssl",
     "tmux": "tmux",

@@ -50,3 +50,18 @@ def test_tshark_finds_sip_and_nothing_wrong(tmp_path: pathlib.Path, here: str, t
     for method, from_port, to_port, at, udp, ip, malformed in rows:
         assert (method, from_port, to_port) == ("INVITE", str(source.port), str(destination.port))
         assert at == "1500000000.250000000" and udp in ("1", "Good") and ip in ("1", "Good", "") and malformed == ""
+
+
+@pytest.mark.peer
+def test_sngrep_makes_a_call_of_it(tmp_path: pathlib.Path) -> None:
+    """It writes the dialogs that it has understood, and nothing else."""
+    file, understood = tmp_path / "call.pcap", tmp_path / "sngrep.pcap"
+    here, there = pcap.parse_endpoint("192.0.2.10:5070"), pcap.parse_endpoint("192.0.2.1:15060")
+    trying = INVITE.replace(b"INVITE sip:100@192.0.2.1 SIP/2.0", b"SIP/2.0 100 Trying")
+    sent = ((here, there, INVITE), (there, here, trying), (here, there, b"\r\n\r\n"))
+    file.write_bytes(pcap.header() + b"".join(pcap.packet(1.5e9 + n, *one) for n, one in enumerate(sent)))
+    command = [require_peer("sngrep"), "-N", "-q", "-F", "-c", "-I", str(file), "-O", str(understood)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done
+    keepalive = 16 + 20 + 8 + 4  # with the heads of its record, of IP and of UDP
+    assert understood.read_bytes() == file.read_bytes()[:-keepalive], "the two messages, each as it was"
