@@ -35,6 +35,7 @@ log = logging.getLogger("sip")
 NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
 IN_DIALOG_ONLY = ("BYE", "INFO", "UPDATE", "PRACK", "NOTIFY", "REFER")
 MAX_REPLY_FACTOR = 1.5  # of what a stranger sent: we must not be worth reflecting from
+MAX_CHALLENGE_FACTOR = 3  # of a 401, as QUIC has it for addresses that are not proven (RFC 9000 8.1): a phone cannot log in without
 MAX_UDP_REQUEST = 1300  # octets; 18.1.1: what is longer goes over a stream, because fragments get lost
 NO_TCP_NS = 600_000_000_000  # a far end that took no TCP is asked again after so long
 MAX_NO_TCP = 1024
@@ -525,9 +526,12 @@ class UserAgent:
             self._log_refusal(refusal.text, source, now_ns, is_call=request.method == "INVITE")
         if refusal.status:
             mark_received(request, source)
-            response = make_response(request, refusal.status, headers=refusal.headers).encode()
-            if len(response) <= MAX_REPLY_FACTOR * len(octets):
-                self.outbox.append((response, source))
+            factor = MAX_CHALLENGE_FACTOR if refusal.is_expected else MAX_REPLY_FACTOR
+            for first in range(len(refusal.headers) or 1):  # of a choice of challenges, as many as fit: what most phones know comes last
+                response = make_response(request, refusal.status, headers=refusal.headers[first:]).encode()
+                if source.is_reliable or len(response) <= factor * len(octets):  # over a stream the address is not forged
+                    self.outbox.append((response, source))
+                    return
 
     def _receive_bad(self, failure: BadMessage, admitted: Admitted | None, octets: bytes, source: Address, now_ns: int) -> None:
         """`admitted`: if that was asked already; a password counts once."""

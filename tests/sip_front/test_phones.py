@@ -158,3 +158,48 @@ def test_the_ack_of_a_challenge_is_no_stranger_in_the_log(network: Network, mach
     phone.invite(to="100")
     phone.request("ACK", to="100", cseq=1)
     assert phone.statuses() == [401] and "refused" not in caplog.text
+
+
+SHORTEST = (
+    "REGISTER sip:b SIP/2.0\r\nv: SIP/2.0/UDP h;branch=z9hG4bK1\r\nf: <sip:a@b>;tag=1\r\nt: <sip:a@b>\r\ni: 1\r\nCSeq: {cseq} REGISTER\r\n"
+    "m: <sip:a@h>\r\nMax-Forwards: 9\r\n{more}\r\n"
+)
+
+
+def test_an_ordinary_register_has_the_choice_of_all_algorithms(network: Network) -> None:
+    Machine(network, more={"users": USERS}, digest_algorithms=("SHA-256", "MD5"), realm="sip.some-provider.example.com")
+    phone = Phone(network, STRANGER)
+    phone.request("REGISTER", to="a", headers="Expires: 600\r\n")
+    assert phone.statuses() == [401] and len(phone.got[0].headers.get_all("WWW-Authenticate")) == 2
+
+
+@pytest.mark.parametrize("algorithms", [("SHA-256", "MD5"), ("SHA-256",)])
+def test_the_shortest_register_is_challenged_and_logs_in_without_making_us_worth_reflecting_from(
+    network: Network, algorithms: tuple[str, ...]
+) -> None:
+    users = {"users": (User("a", password=Secret("secret")),)}
+    machine = Machine(network, more=users, digest_algorithms=algorithms, realm="sip.some-provider.example.com")
+    phone = Phone(network, STRANGER)
+    first = SHORTEST.format(cseq=1, more="")
+    phone.send(first)
+    network.run()
+    (challenge,) = phone.got
+    assert isinstance(challenge, Response) and challenge.status == 401 and len(challenge.headers.get_all("WWW-Authenticate")) == 1
+    assert len(first) < 160 and len(machine.datagrams[-1][0]) <= 3 * len(first)
+    again = Request("REGISTER", "sip:b", Headers())
+    assert Client(Credentials("a", "secret")).answer(again, challenge, Attempt()) == ""
+    phone.send(SHORTEST.format(cseq=2, more=f"Authorization: {again.headers.get('Authorization')}\r\n"))
+    network.run()
+    assert phone.statuses() == [401, 200]
+
+
+@pytest.mark.parametrize(("transport", "answers"), [("udp", 0), ("tcp", 1)])
+def test_what_is_too_short_for_its_challenge_is_answered_only_where_the_address_is_proven(
+    network: Network, transport: str, answers: int
+) -> None:
+    users = {"users": (User("a", password=Secret("secret")),)}
+    Machine(network, more=users, realm="r" * 200)
+    phone = Phone(network, STRANGER, transport, flow=int(transport == "tcp"))
+    phone.send(SHORTEST.format(cseq=1, more="l: 0\r\n").replace("SIP/2.0/UDP", f"SIP/2.0/{transport.upper()}"))
+    network.run()
+    assert phone.statuses() == [401] * answers
