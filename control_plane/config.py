@@ -143,6 +143,8 @@ class Media(Section):
     less of the call."""
     music: str = ""
     """What people hear while they wait for others: a WAV file, 16-bit PCM, up to 5 minutes. Empty: a little music of our own."""
+    music_on_hold: bool = False
+    """A call that an operator puts on hold, by `bellframe hold` or HTTP, hears `music` until it is resumed, and not its agent."""
     dscp: int = 46
     """How routers are to treat our RTP and RTCP: 46 is expedited forwarding, voice (RFC 4594); 0 leaves them unmarked."""
     max_busy_percent: float = 90.0

@@ -95,7 +95,8 @@ def what_becomes(route: Route) -> str:
         return f"as its webhook at {host} decides within {route.webhook_seconds:g} s; where it does not, {otherwise}"
     if route.rings:
         limit = f", ended after {route.max_minutes} min" if route.max_minutes else ""
-        return f"rings {route.target} for {route.ring_seconds} s{limit}; where nobody answers, the next route that fits"
+        waits = f" (answered at once, with {route.meanwhile} meanwhile)" if route.answer == "at once" else ""
+        return f"rings {route.target} for {route.ring_seconds} s{waits}{limit}; where nobody answers, the next route that fits"
     if not route.agent:
         return route.target
     found = [f"agent {route.agent}", ANSWERS[route.answer]]

@@ -48,7 +48,10 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of `hours`, as IANA names it: "Europe/Berlin"."""
     answer: Literal["ready", "at once", "early"] = "ready"
     """When the call is answered: once its agent is ready; at once, while it is fetched; or when the agent says so with call.answer(),
-    which speaks until then as early media (183), and nobody pays."""
+    which speaks until then as early media (183), and nobody pays. Phones: "ready" answers when one of them is; "at once" before,
+    and the caller hears `meanwhile`."""
+    meanwhile: Literal["ringback", "music"] = "ringback"
+    """What the caller hears while phones ring for a call that is answered "at once": ringing, or media.music."""
     ring_seconds: int = 60
     """How long nobody need answer: phones, before the next route that fits takes the call, or an agent with answer = "early"."""
     max_minutes: int = 0
@@ -129,8 +132,10 @@ def _check_target(route: Route, where: str) -> None:
         raise ConfigurationError(f"{where}: name one who takes the call: agent, phones, via with a number, or refuse with a status")
     if route.number and not route.via:
         raise ConfigurationError(f"{where}.number: name the trunk that it is called through too: via")
-    if route.rings and route.answer != "ready":
-        raise ConfigurationError(f'{where}.answer: a call that rings phones is answered when one of them is; leave it at "ready"')
+    if route.rings and route.answer == "early":
+        raise ConfigurationError(f'{where}.answer: phones say nothing before they are answered; write "ready", or "at once" to answer now')
+    if route.meanwhile == "music" and not (route.rings and route.answer == "at once"):
+        raise ConfigurationError(f'{where}.meanwhile: nobody hears it without phones or via, and answer = "at once"')
     if route.refuse and not 400 <= route.refuse <= 699:
         raise ConfigurationError(f"{where}.refuse: {route.refuse} is no status that refuses a call; 603 declines, 486 is busy")
     if route.answer == "early" and "://" in route.agent and not route.agent.startswith("twiml+"):

@@ -10,7 +10,7 @@ from control_plane.errors import BellframeError
 from control_plane.logs import clean
 from control_plane.routing import Asked, Routing, Row
 from sip_front.advice import Advice
-from sip_front.call import MINUTE_NS, OPENINGS, SECOND, Call, Cause
+from sip_front.call import MINUTE_NS, OPENINGS, RING_OPENINGS, SECOND, Call, Cause
 from sip_front.identity import caller_of
 from sip_front.message import Request
 from sip_front.negotiation import warning
@@ -119,7 +119,7 @@ class Arrivals:
     def _settle(self, call: Call, arrival: Arrival, name: str, route: Route) -> None:
         """What the route says of how it is answered."""
         call.ring_limit_ns, call.max_ns = route.ring_seconds * SECOND, route.max_minutes * MINUTE_NS
-        call.opening = Cause.MEDIA_OPENED_TO_RING if route.rings else OPENINGS[route.answer]
+        call.opening = (RING_OPENINGS if route.rings else OPENINGS)[route.answer]
         if route.rings:
             arrival.call = call
             self.front.ringing.begin(call, arrival, name, route)
@@ -132,6 +132,8 @@ class Arrivals:
         call.agent, call.arguments, call.recording = route.agent, route.arguments, "on" if route.record else "off"
         call.tenant = call.tenant or route.tenant
         self._settle(call, arrival, name, route)
+        if route.agent and call.seat:
+            self.front.rooms.leave(call, "nobody answered", now_ns)  # it heard ringing
         call.step(call.opening, now_ns)
 
     def _refuse(self, session: Session, status: int, why: str, now_ns: int, headers: Headers = ()) -> None:

@@ -57,7 +57,7 @@ class Cause(enum.Enum):
     MEDIA_OPENED, MEDIA_REFUSED, MEDIA_CLOSED, AGENT_STARTED, AGENT_LOST = range(5)
     FAR_END_ANSWERED, CONFIRMED, MEDIA_CHANGED, FAR_END_ENDED = range(5, 9)
     HANG_UP, FAILED, STEP_TIMEOUT, EARLY_MEDIA = range(9, 13)
-    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, MEDIA_OPENED_TO_RING, ANSWER, EARLY_MEDIA_TO_HEAR = range(13, 18)
+    MEDIA_OPENED_TO_ANSWER, MEDIA_OPENED_EARLY, MEDIA_OPENED_TO_RING, ANSWER, EARLY_MEDIA_TO_HEAR, MEDIA_OPENED_TO_WAIT = range(13, 19)
 
 
 class Desk(Protocol):
@@ -273,8 +273,11 @@ def ring(call: Call, now_ns: int) -> None:
 
 
 def ring_others(call: Call, now_ns: int) -> None:
-    """Phones, or a number: as long as the route says."""
-    call.step_deadline_ns = now_ns + call.ring_limit_ns
+    """Phones, or a number: as long as the route says. Of a call that is answered, each of them has a limit of its own."""
+    if call.state is RINGING:
+        call.step_deadline_ns = now_ns + call.ring_limit_ns
+    elif call.state is CLOSING:
+        return  # it could not be answered
     call.desk.ring_others(call, now_ns)
 
 
@@ -288,7 +291,7 @@ def start_agent(call: Call, now_ns: int) -> None:
 
 def start_agent_meanwhile(call: Call, now_ns: int) -> None:
     """The call goes on already, so the agent has a time of its own."""
-    if call.state is ANSWERED:
+    if call.state in (ANSWERED, UP):
         call.step_deadline_ns = now_ns + BRIDGE_LIMIT_NS
     _order_agent(call, now_ns, resumed=False)
 
@@ -495,7 +498,8 @@ def lost_media(call: Call, now_ns: int) -> None:
 
 OPENING, STARTING, ANSWERED, PREPARING, CALLING, JOINING, UP, CLOSING, ENDED, EARLY, LISTENING, RINGING = State
 OPENINGS = {"ready": Cause.MEDIA_OPENED, "at once": Cause.MEDIA_OPENED_TO_ANSWER, "early": Cause.MEDIA_OPENED_EARLY}
-"""What a worker's port means, by `answer` of the route."""
+RING_OPENINGS = {"ready": Cause.MEDIA_OPENED_TO_RING, "at once": Cause.MEDIA_OPENED_TO_WAIT}
+"""What a worker's port means, by `answer` of the route: of one with an agent, and of one that rings phones."""
 LIMITS_NS = {
     OPENING: WORKER_LIMIT_NS,
     PREPARING: WORKER_LIMIT_NS,
@@ -513,11 +517,13 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (OPENING, Cause.MEDIA_OPENED_TO_ANSWER): (ANSWERED, (answer_at_once, start_agent_meanwhile)),
     (OPENING, Cause.MEDIA_OPENED_EARLY): (EARLY, (speak_early, start_agent_meanwhile)),
     (OPENING, Cause.MEDIA_OPENED_TO_RING): (RINGING, (ring, ring_others)),
+    (OPENING, Cause.MEDIA_OPENED_TO_WAIT): (ANSWERED, (answer_at_once, ring_others)),
     (RINGING, Cause.ANSWER): (ANSWERED, (answer,)),
     (RINGING, Cause.STEP_TIMEOUT): (RINGING, (others_timed_out,)),
     (RINGING, Cause.MEDIA_CHANGED): (RINGING, (update_media,)),
     (RINGING, Cause.MEDIA_REFUSED): (RINGING, (lost_media,)),
     (RINGING, Cause.MEDIA_OPENED_TO_RING): (RINGING, (ring_others,)),  # nobody answered: the next route, as it says
+    (RINGING, Cause.MEDIA_OPENED_TO_WAIT): (ANSWERED, (answer, ring_others)),
     (RINGING, Cause.MEDIA_OPENED): (STARTING, (start_agent,)),
     (RINGING, Cause.MEDIA_OPENED_TO_ANSWER): (ANSWERED, (answer, start_agent_meanwhile)),
     (RINGING, Cause.MEDIA_OPENED_EARLY): (EARLY, (speak_early, start_agent_meanwhile)),
@@ -567,6 +573,11 @@ TRANSITIONS: dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]] = {
     (CLOSING, Cause.MEDIA_CLOSED): (ENDED, (settle,)),
     (CLOSING, Cause.STEP_TIMEOUT): (ENDED, (give_up_closing, settle)),
 }
+for _state in (ANSWERED, UP):  # of phones that were rung nobody answered: the next route, as it says
+    for _cause in (Cause.MEDIA_OPENED_TO_RING, Cause.MEDIA_OPENED_TO_WAIT):
+        TRANSITIONS[_state, _cause] = (_state, (ring_others,))
+    for _cause in OPENINGS.values():
+        TRANSITIONS[_state, _cause] = (_state, (start_agent_meanwhile,))
 for _state in (OPENING, STARTING, EARLY, RINGING, ANSWERED, PREPARING, CALLING, LISTENING, JOINING, UP):
     TRANSITIONS[_state, Cause.FAR_END_ENDED] = (CLOSING, (stop_agent, close_media))
     TRANSITIONS[_state, Cause.HANG_UP] = (CLOSING, (end_session, stop_agent, close_media))

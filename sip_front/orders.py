@@ -4,9 +4,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from control_plane.logs import clean
-from control_plane.messages import Done, Failed, HoldCall, HoldEnded, Message, Noted, Transfer, TransferEnded
+from control_plane.messages import Done, Failed, HoldCall, HoldEnded, Message, Noted, Party, Transfer, TransferEnded
 from sip_front.call import Call, Cause
 from sip_front.call import State as CallState
+from sip_front.seat import Seat
 from sip_front.session_state import Event
 from sip_front.transfer import replacing, target_uri
 from sip_front.uri import BadUri
@@ -77,6 +78,8 @@ class Orders:
             return
         was_accepted = event.status < 300
         if event.kind != "transferred":
+            if was_accepted:
+                self._play(call, event.kind, now_ns)
             self._tell_all(call, event.kind, HoldEnded(call.call_id, event.kind == "held", was_accepted, event.status, text))
             text = f"{'on hold' if event.kind == 'held' else 'resumed'}" if was_accepted else f"refused: {text}"
             self.front.operators.show(Noted(call.call_id, now_ns, "hold", text), call.call_id)
@@ -88,6 +91,15 @@ class Orders:
         else:
             log.warning("not transferred to %s: %s; the call goes on", where, text, extra={"call_id": call.call_id})
             self.front.operators.show(Noted(call.call_id, now_ns, "transfer", f"refused: {text}"), call.call_id)
+
+    def _play(self, call: Call, kind: str, now_ns: int) -> None:
+        """Music while it is on hold, if an operator asked. An agent that asks speaks itself, and so does who is joined with it."""
+        rooms = self.front.rooms
+        if kind == "held" and self.front.config.media.music_on_hold and call.seat is None and (call.call_id, kind) in self.askers:
+            party = Party(call.call_id, "music", "listen" if call.agent else "out")
+            rooms.place(call.call_id, [(call, Seat(call.call_id, party, "stay"))], now_ns)
+        elif kind == "resumed" and call.seat and call.seat.party.role == "music" and call.seat.room == call.call_id:
+            rooms.leave(call, "resumed", now_ns)
 
     def forget(self, call_id: str) -> None:
         """The call has ended: who still waits sees that."""

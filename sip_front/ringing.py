@@ -1,4 +1,5 @@
 """Phones and numbers that are rung for a call that comes in: all of a route at the same time, and the next route where nobody answers.
+A call that its route answers at once waits in a room of its own, with ringing or music.
 
 Each that is rung is a call of its own on the worker of the first, which rings meanwhile. The first to answer is joined with it (rooms.py);
 the others stop ringing. What becomes of the call that came in, and of those that ring, is told by `look`.
@@ -59,6 +60,9 @@ class Ringing:
             self._note(hunt, order, to, self.front.originator.originate(b"", order, now_ns))
         if hunt.legs:
             log.info("%s rings %s", hunt.name, ", ".join(dict.fromkeys(hunt.legs.values())), extra={"call_id": call.call_id})
+            if call.was_answered:
+                waits = Seat(call.call_id, Party(call.call_id, hunt.route.meanwhile), "end")
+                self.front.rooms.place(call.call_id, [(call, waits)], now_ns)
         else:
             self._next(call, hunt, now_ns)
 
@@ -75,9 +79,10 @@ class Ringing:
 
     def _order(self, call: Call, hunt: Hunt, to: str, trunk: str = "") -> Originate:
         self.count += 1
+        grace_s = 0 if call.was_answered else 1  # else the caller's own limit comes first, and says so (time_out)
         return Originate(
             f"{call.call_id[:28]}.{self.count}", to, "", call.caller, trunk=trunk, beside=call.call_id, tenant=call.tenant,
-            ring_seconds=hunt.route.ring_seconds + 1,
+            ring_seconds=hunt.route.ring_seconds + grace_s,
         )  # fmt: skip
 
     def _note(self, hunt: Hunt, order: Originate, who: str, why_not: str) -> None:
@@ -117,7 +122,7 @@ class Ringing:
         if caller is not None:
             caller.step(Cause.ANSWER, now_ns)
             self.front.user_agent.deadlines.schedule(caller)
-        if caller is None or caller.state is not State.ANSWERED:
+        if caller is None or caller.state not in (State.ANSWERED, State.UP):
             self._end(leg, "the caller could not be answered", now_ns)
             return
         room = caller.call_id

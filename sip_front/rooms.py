@@ -239,6 +239,8 @@ class Rooms:
             for call in list(room.calls.values()):
                 if call.seat and call.seat.party.role in WAITING and call.seat.after == "return" and len(room.calls) == 1:
                     self.leave(call, "the front was restarted, and what rang is lost", now_ns)
+                elif call.seat and call.seat.party.role in WAITING and call.seat.after == "end" and len(room.calls) == 1:
+                    self._end(call, "the front was restarted, and the phones that rang for it are lost", now_ns)
 
 
 def why_not_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Put the far end of a call on hold, by a re-INVITE. It hears what the agent says, such as music, and is not heard."""
+"""Put the far end of a call on hold, by a re-INVITE. It is not heard, and hears music (media.music_on_hold) or its agent."""
 
 import argparse
 

@@ -25,7 +25,8 @@ USERS = (User("anna", password=Secret("secret")),)
         (Route(phones=("nobody",)), 'routes[1].phones: there is no user "nobody"; [[users]] has anna'),
         (Route(via="inbound"), 'routes[1].via: "inbound" is no trunk with gateways; there are carrier'),
         (Route(agent="echo", number="+49"), "routes[1].number: name the trunk that it is called through too"),
-        (Route(phones=("anna",), answer="early"), "routes[1].answer: a call that rings phones is answered when one of them is"),
+        (Route(phones=("anna",), answer="early"), "routes[1].answer: phones say nothing before they are answered"),
+        (Route(phones=("anna",), meanwhile="music"), "routes[1].meanwhile: nobody hears it without"),
         (Route(agent="twilio+wss://bot.example/", answer="early"), 'routes[1].answer: "early" needs an agent in Python'),
     ],
 )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from control_plane.messages import Done, Failed, HoldCall, HoldEnded, Originate, UpdateMedia
+from control_plane.config import Media
+from control_plane.messages import Done, Failed, HoldCall, HoldEnded, Originate, SetRoom, UpdateMedia
 from sip_front.message import Request, Response
 from sip_front.renegotiation import TRANSITIONS, State
 from tests.sip_front.simulation import Machine, Network, Phone
@@ -52,6 +53,21 @@ def test_hold_and_resume(machine: Machine, phone: Phone) -> None:
     assert [m.media.direction for m in machine.told(UpdateMedia)] == ["sendonly", "sendrecv"]
     assert outcomes(machine) == outcomes(machine, BRIDGE) == [(True, True, 200), (False, True, 200)]
     assert len(machine.told(Done, OPERATOR)) == 2 and machine.states == ["UP"]
+
+
+@pytest.mark.parametrize("who", [OPERATOR, BRIDGE])
+def test_who_is_held_by_an_operator_hears_music_if_the_configuration_says_so(network: Network, who: bytes) -> None:
+    machine = Machine(network, more={"media": Media(music_on_hold=True)})
+    phone = Phone(network)
+    phone.call()
+    ask(machine, True, who)
+    assert machine.told(SetRoom) == [], "not before the far end has agreed"
+    phone.respond(phone.requests("INVITE")[-1], 200, body=phone.sdp("recvonly"))
+    heard = [[(party.role, party.agent) for party in room.parties] for room in machine.told(SetRoom)]
+    assert heard == ([[("music", "listen")]] if who == OPERATOR else []), "an agent that holds speaks itself"
+    ask(machine, False, BRIDGE)
+    phone.respond(phone.requests("INVITE")[-1], 200, body=phone.sdp("sendrecv"))
+    assert [len(room.parties) for room in machine.told(SetRoom)] == ([1, 0] if who == OPERATOR else [])
 
 
 def test_who_is_held_and_holds_as_well_lets_nothing_flow(machine: Machine, phone: Phone) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 
+import msgspec
 import pytest
 
 from control_plane.config import Route
@@ -229,3 +230,62 @@ def test_another_front_goes_on_with_both() -> None:
     house.caller.request("BYE")
     house.network.run(0.5)
     assert house.phones[DESK].requests("BYE") and isinstance(house.phones[DESK].requests("BYE")[0], Request)
+
+
+def room_of(house: House) -> tuple[Party, ...]:
+    return next((message.parties for _, message in reversed(house.machine.said) if isinstance(message, SetRoom)), ())
+
+
+@pytest.mark.parametrize("meanwhile", ["ringback", "music"])
+def test_a_caller_who_is_answered_at_once_hears_ringing_until_somebody_answers(meanwhile: str) -> None:
+    house = House(msgspec.structs.replace(BOTH, answer="at once", meanwhile=meanwhile), MAILBOX)
+    house.call()
+    house.caller.request("ACK")
+    assert house.rung == {DESK, SOFTPHONE, MOBILE} and house.caller.statuses() == [100, 200]
+    (waiting,) = room_of(house)
+    assert waiting.role == meanwhile
+    ringing(house)
+    house.answer(SOFTPHONE)
+    house.network.run(0.3)
+    assert [party.role for party in room_of(house)] == ["talk", "talk"] and room_of(house)[0].call_id == waiting.call_id
+    assert house.cancelled(DESK) and house.machine.states.count("UP") == 2
+    house.caller.request("BYE")
+    house.network.run(0.5)
+    assert house.phones[SOFTPHONE].requests("BYE") and room_of(house) == ()
+
+
+@pytest.mark.parametrize("first", ["ready", "at once"])
+def test_a_caller_who_was_answered_goes_on_to_the_next_route(first: str) -> None:
+    """Phones, other phones, and an agent, which takes the place of the ringing."""
+    anna, bert = Route(phones=("anna",), ring_seconds=10, answer=first), Route(phones=("bert",), ring_seconds=10, answer="at once")  # type: ignore[arg-type]
+    house = House(anna, bert, MAILBOX)
+    house.call()
+    house.caller.request("ACK") if first == "at once" else None
+    ringing(house)
+    house.network.run(10.5)
+    assert house.rung == {DESK, SOFTPHONE, MOBILE} and house.caller.statuses()[-1] == 200 and house.agents == []
+    house.caller.request("ACK")
+    ringing(house)
+    house.network.run(8.0)
+    assert [party.role for party in room_of(house)] == ["ringback"] and house.agents == []
+    house.network.run(2.5)
+    assert house.agents == ["menu"] and room_of(house) == () and house.machine.states == ["UP"]
+
+
+def test_a_caller_who_was_answered_is_hung_up_on_where_nobody_answers() -> None:
+    house = House(Route(phones=("bert",), answer="at once"))
+    house.call()
+    house.caller.request("ACK")
+    house.answer(MOBILE, 486)
+    house.network.run(0.3)
+    assert house.caller.requests("BYE") and "bert: 486" in house.machine.last_cause and room_of(house) == ()
+
+
+def test_who_waits_for_phones_is_not_left_ringing_for_ever_by_a_front_that_died() -> None:
+    house = House(msgspec.structs.replace(BOTH, answer="at once"))
+    house.call()
+    house.caller.request("ACK")
+    house.machine.kill_front()
+    house.machine.start_front()
+    house.network.run(3)
+    assert house.caller.requests("BYE") and "the front was restarted" in house.machine.last_cause

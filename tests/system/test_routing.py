@@ -17,6 +17,7 @@ from tests.system.conftest import StartServer
 from tests.system.server import HOST, Server, wait_for
 from tests.system.sound import loudest_second, pitch_and_level, read_wav
 
+RINGBACK_HZ = 425
 DECISIONS: dict[str, dict[str, Any]] = {
     "refused": {"refuse": 486},
     "tone": {"agent": "probes:Early", "answer": "early"},
@@ -64,6 +65,7 @@ def routed(start_server: StartServer, decider: str, hanging: str) -> Server:
         {"to": "hang*", "webhook": hanging, "webhook_seconds": 0.5, "agent": "echo"},
         {"to": "desk", "phones": ["anna"], "ring_seconds": 10},
         {"to": "desk", "agent": "echo"},
+        {"to": "lobby", "phones": ["anna"], "answer": "at once"},
         {"webhook": decider, "agent": "echo", "max_minutes": 1},
     ]
     users = [{"name": "anna", "password": "secret"}]
@@ -173,3 +175,22 @@ def test_a_phone_is_rung_and_has_the_call_and_without_it_the_next_route_does(rou
     heard, rate_hz = read_wav(phone.recording("dec"))
     pitch_hz, level = pitch_and_level(loudest_second(heard, rate_hz), rate_hz)
     assert abs(pitch_hz - 700) < 15 and level > 6_000, "what she hears"
+
+
+@pytest.mark.peer
+def test_a_caller_who_is_answered_at_once_hears_ringing_and_then_the_phone(routed: Server, tmp_path: pathlib.Path) -> None:
+    account = f";auth_user=anna;auth_pass=secret;regint=300;outbound=\"sip:{HOST}:{routed.sip_port};transport=udp\""
+    with Baresip(tmp_path, "anna", account=account, registrar=f"{HOST}:{routed.sip_port}") as phone:
+        wait_for("she has registered", lambda: "anna" in routed.command("phones").stdout)
+        with Caller(routed.sip_port, "lobby") as caller:
+            caller.wait_for_packets(260)  # a ring and the rest after it
+            pitch_hz, level = pitch_and_level(loudest_second(caller.audio()))
+            assert abs(pitch_hz - RINGBACK_HZ) < 15 and level > 1_500
+            phone.command("accept")
+            wait_for("they are joined", lambda: [call.state for call in routed.calls()] == ["up", "up"])
+            count = len(caller.received)
+            caller.wait_for_packets(count + 60)
+            pitch_hz, level = pitch_and_level(caller.audio(count + 20))
+            assert abs(pitch_hz - PITCH_HZ) < 15 and level > 6_000, "what she says, and no ringing"
+            caller.check_stream()
+        routed.wait_until_quiet()
