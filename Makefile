@@ -25,14 +25,14 @@ endif
 
 .PHONY: help demo test lint kernels bench peers lock clean
 help:
-	@echo "make demo    phone the built-in agent and watch"
+	@echo "make demo    phone the built-in agent and watch; AGENT=echo another one, WIRE=twilio a bot over that wire"
 	@echo "make test    lint, types, and all tests"
 	@echo "make bench   the measurements of docs/benchmarks.md"
 	@echo "make lint    ruff and mypy only"
 	@echo "make lock    choose new versions for the lock files (needs uv)"
 
 demo: $(VENV)/.run kernels
-	$(BIN)/bellframe demo
+	$(BIN)/bellframe demo $(if $(AGENT),--agent '$(AGENT)') $(if $(WIRE),--wire '$(WIRE)')
 
 # Two at a time: the tests of whole servers, which wait for telephones most of the time, and the others beside them.
 TWO := -n 2 --dist loadgroup --no-loadscope-reorder --benchmark-disable

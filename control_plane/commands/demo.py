@@ -2,6 +2,8 @@
 speaks, presses a key and interrupts. Leaves a stereo recording (caller left, agent right) and a picture of it.
 
     bellframe demo                 a minute, and ./bellframe-demo/demo.wav and demo.png
+    bellframe demo --agent echo    another agent answers: a built-in one, MODULE:CLASS, or WIRE+wss://BOT
+    bellframe demo --wire twilio   a bot answers, in a process of its own, over that wire
     bellframe demo --keep          the server stays up afterwards: call it with a softphone of your own
 """
 
@@ -20,8 +22,7 @@ import tempfile
 import threading
 import time
 import wave
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from rich.console import Console
@@ -31,9 +32,12 @@ from rich.text import Text
 from control_plane import client
 from control_plane.channel import Channel
 from control_plane.commands import demo_story, picture
+from control_plane.commands.demo_bot import Bot
+from control_plane.commands.demo_scenes import AGENTS, OWN, PHRASES, WIRES, Scene
 from control_plane.commands.demo_story import Part, Story
 from control_plane.messages import Watch
 
+DEFAULT_AGENT = "menu"
 START_LIMIT_S = 240.0  # the first start on a machine compiles
 CALL_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
@@ -41,28 +45,6 @@ LOOK_EVERY_S = 0.05
 RTP_PORTS = 40
 WIDE = 200  # columns for whoever reads it from a file
 FIRST_RTP_PORT, LAST_RTP_PORT = 20_000, 32_000  # below what the kernel gives out by itself
-MENU_PHRASES = {"hours.wav": "opening hours", "operator.wav": "operator", "goodbye.wav": "goodbye"}
-MENU_SCRIPT: list[dict[str, Any]] = [
-    {"do": "wait_quiet"},
-    {"do": "say", "wav": "hours.wav", "text": "opening hours"},
-    {"do": "interrupt", "wav": "operator.wav", "text": "operator", "after_ms": 1500},
-    {"do": "wait_quiet"},
-    {"do": "press", "key": "2"},
-    {"do": "wait_speech"},
-    {"do": "interrupt", "wav": "goodbye.wav", "text": "goodbye", "after_ms": 1500},
-    {"do": "wait_end"},
-]
-MENU_EXPECTED = ("opening hours", "operator", "2", "goodbye")
-OTHER_SCRIPT: list[dict[str, Any]] = [
-    {"do": "wait", "ms": 2000},
-    {"do": "say", "wav": "hours.wav", "text": "opening hours"},
-    {"do": "wait", "ms": 3000},
-    {"do": "press", "key": "2"},
-    {"do": "wait", "ms": 2000},
-    {"do": "say", "wav": "goodbye.wav", "text": "goodbye"},
-    {"do": "wait", "ms": 3000},
-    {"do": "hang_up"},
-]
 
 
 class DemoFailed(client.CommandFailed):
@@ -71,37 +53,54 @@ class DemoFailed(client.CommandFailed):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the server up afterwards, and say what to dial")
-    parser.add_argument("--agent", default="menu", help="who answers (default: menu); any other is only spoken to")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--agent", help=f"who answers: {', '.join(AGENTS)}, MODULE:CLASS or WIRE+wss://BOT (default: menu)")
+    who.add_argument("--wire", help=f"a bot answers that says back what it hears, over {', '.join(WIRES)}")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bellframe-demo"), metavar="DIR", help="default: ./bellframe-demo")
     client.add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended
+    scene = choose(arguments.agent, arguments.wire)
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = WIDE
     out: pathlib.Path = arguments.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="bellframe-demo-") as folder,
-        Server(arguments.agent, pathlib.Path(folder), out / "server.log") as server,
-    ):
-        script = prepare_caller(arguments.agent, out, console)
+    who = f"a bot over the wire {arguments.wire}" if arguments.wire else f"the agent {arguments.agent or DEFAULT_AGENT}"
+    with contextlib.ExitStack() as running:
+        bot = running.enter_context(Bot(arguments.wire)) if arguments.wire else None
+        route = {"agent": bot.reference if bot else arguments.agent or DEFAULT_AGENT, "arguments": scene.arguments_with(str(out))}
+        folder = pathlib.Path(running.enter_context(tempfile.TemporaryDirectory(prefix="bellframe-demo-")))
+        server = running.enter_context(Server(route, folder, out / "server.log"))
+        script = prepare_caller(scene, out, console)
         server.wait_until_ready(console)
-        story = Story(MENU_EXPECTED if arguments.agent == "menu" else ())
-        call(server, script, out / "demo.wav", story, console)
-        parts = story.parts() + leave(story, out, arguments.agent)
+        story = Story(scene.expected)
+        call(server, bot, script, out / "demo.wav", story, console)
+        parts = story.parts() + leave(story, out, who)
         report(console, story, parts, out, time.monotonic() - began)
         if arguments.json:
             client.print_json(as_json(story, parts, out))
         if arguments.keep:
-            keep(server, arguments.agent, console)
+            keep(server, who, console)
     missing = [part.name for part in parts if not part.is_done]
     if missing:
         console.print(f"The demo failed in: {'; '.join(missing)}. The server's log is {out / 'server.log'}", style="bold red")
     return 1 if missing else 0
+
+
+def choose(agent: str | None, wire: str | None) -> Scene:
+    """What the caller does. Raises DemoFailed for a name that there is not."""
+    if wire:
+        if wire not in WIRES:
+            raise DemoFailed(f'--wire {wire}: the demo has a bot for {", ".join(WIRES)}. A bot of your own: --agent {wire}+ws://HOST:PORT/PATH')
+        return WIRES[wire]
+    name = agent or DEFAULT_AGENT
+    if name not in AGENTS and ":" not in name:
+        raise DemoFailed(f'--agent {name}: there is no such built-in agent ({", ".join(AGENTS)}). Your own is named MODULE:CLASS')
+    return AGENTS.get(name, OWN)
 
 
 # ---- the server ----------------------------------------------------------------------------------------------------
@@ -110,12 +109,14 @@ def run(arguments: argparse.Namespace) -> int:
 class Server:
     """`bellframe up` as anybody would start it, on ports that are free."""
 
-    def __init__(self, agent: str, runtime_directory: pathlib.Path, log: pathlib.Path) -> None:
+    def __init__(self, route: Mapping[str, object], runtime_directory: pathlib.Path, log: pathlib.Path) -> None:
         self.runtime_directory, self.log = runtime_directory, log
+        settings = runtime_directory / "demo.toml"
+        settings.write_text(as_toml(route))
         self.sip = f"127.0.0.1:{free_port()}"
         self.lines: queue.Queue[str] = queue.Queue()
         flags = ["--sip", self.sip, "--rtp-ports", free_rtp_ports(), "--workers", "1", "--runtime-dir", str(runtime_directory)]
-        command = [sys.executable, "-m", "control_plane.command", "up", "--agent", agent, *flags]
+        command = [sys.executable, "-m", "control_plane.command", "up", "--config", str(settings), *flags]
         # its own group: Ctrl-C ends the demo, which then ends the server in order
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
@@ -159,6 +160,14 @@ class Server:
                 self.process.wait()
 
 
+def as_toml(route: Mapping[str, object]) -> str:
+    """A configuration with this route."""
+    arguments = route["arguments"]
+    assert isinstance(arguments, Mapping)
+    pairs = ", ".join(f"{name} = {json.dumps(value)}" for name, value in arguments.items())  # JSON's strings are TOML's
+    return f"[[routes]]\nagent = {json.dumps(route['agent'])}\narguments = {{ {pairs} }}\n"
+
+
 def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,21 +191,21 @@ def free_rtp_ports() -> str:
 # ---- the caller ------------------------------------------------------------------------------------------------------
 
 
-def prepare_caller(agent: str, out: pathlib.Path, console: Console) -> pathlib.Path:
+def prepare_caller(scene: Scene, out: pathlib.Path, console: Console) -> pathlib.Path:
     """The script and the caller's phrases, as files in `out`. Raises DemoFailed without the speech extra."""
     console.print("the caller learns what to say", style="dim")
-    for name, text in MENU_PHRASES.items():
+    for name, text in PHRASES.items():
         command = [sys.executable, "-m", "ai_bridge.offline_speech", "say", text, str(out / name), "--rate", "8000"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DemoFailed(f"the caller cannot speak: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
     script = out / "script.json"
-    script.write_text(json.dumps(MENU_SCRIPT if agent == "menu" else OTHER_SCRIPT, indent=1) + "\n")
+    script.write_text(json.dumps(scene.script, indent=1) + "\n")
     return script
 
 
-def call(server: Server, script: pathlib.Path, recording: pathlib.Path, story: Story, console: Console) -> None:
-    """Let the caller ring up, and show what it, the front and the agent tell."""
+def call(server: Server, bot: Bot | None, script: pathlib.Path, recording: pathlib.Path, story: Story, console: Console) -> None:
+    """Let the caller ring up, and show what it, the front and the agent or the bot tell."""
     recording.unlink(missing_ok=True)
     flags = ["--server", server.sip, "--script", str(script), "--record", str(recording), "--events", "-"]
     with client.connection(server.runtime_directory) as channel:
@@ -205,7 +214,7 @@ def call(server: Server, script: pathlib.Path, recording: pathlib.Path, story: S
         command = [sys.executable, "-m", "sip_front.softphone", *flags]
         phone = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
-            for line in _follow(phone, channel, story):
+            for line in _follow(phone, channel, bot, story):
                 console.print(Text(line.text, style=line.style))
         finally:
             if phone.poll() is None:
@@ -213,7 +222,7 @@ def call(server: Server, script: pathlib.Path, recording: pathlib.Path, story: S
             phone.wait()
 
 
-def _follow(phone: "subprocess.Popen[str]", channel: Channel, story: Story) -> Iterator[demo_story.Line]:
+def _follow(phone: "subprocess.Popen[str]", channel: Channel, bot: Bot | None, story: Story) -> Iterator[demo_story.Line]:
     """Until the phone has ended, and then what the server still had to say. Raises DemoFailed if it takes too long."""
     told: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read_events, args=(phone, told), daemon=True).start()
@@ -229,7 +238,7 @@ def _follow(phone: "subprocess.Popen[str]", channel: Channel, story: Story) -> I
                 yield from story.receive_phone(json.loads(event))
         if is_over:
             time.sleep(4 * LOOK_EVERY_S)
-        for message in channel.receive():
+        for message in (*channel.receive(), *(bot.notes() if bot else ())):
             yield from story.receive_server(message)
 
 
@@ -243,7 +252,7 @@ def _read_events(phone: "subprocess.Popen[str]", told: "queue.Queue[str | None]"
 # ---- what is left ------------------------------------------------------------------------------------------------------
 
 
-def leave(story: Story, out: pathlib.Path, agent: str) -> list[Part]:
+def leave(story: Story, out: pathlib.Path, who: str) -> list[Part]:
     """Look at the recording, and draw it."""
     recording, drawing = out / "demo.wav", out / "demo.png"
     drawing.unlink(missing_ok=True)
@@ -256,7 +265,7 @@ def leave(story: Story, out: pathlib.Path, agent: str) -> list[Part]:
     seconds = len(stereo) / rate_hz
     parts = [Part("a recording", bool(stereo[:, 0].any() and stereo[:, 1].any()), f"{seconds:.1f} s, caller left, agent right")]
     quality = story.summary["quality"]
-    title = f"A call to the agent {agent}, over SIP and RTP: {seconds:.1f} s, {quality['lost']} of {quality['received']} packets lost"
+    title = f"A call to {who}, over SIP and RTP: {seconds:.1f} s, {quality['lost']} of {quality['received']} packets lost"
     try:
         picture.draw(drawing, story.recording(stereo, rate_hz, title))
     except ImportError as failure:
@@ -292,9 +301,9 @@ def as_json(story: Story, parts: list[Part], out: pathlib.Path) -> dict[str, obj
     }
 
 
-def keep(server: Server, agent: str, console: Console) -> None:
+def keep(server: Server, who: str, console: Console) -> None:
     """Until Ctrl-C, or until the server ends."""
-    console.print(f"\nThe server stays up, with the agent {agent}. With a softphone on this machine, dial")
+    console.print(f"\nThe server stays up, with {who}. With a softphone on this machine, dial")
     console.print(f"  sip:menu@{server.sip}", style="bold")
     console.print("Ctrl-C ends it. In another terminal:")
     console.print(f"  bellframe top --runtime-dir {server.runtime_directory}", markup=False)

@@ -1,7 +1,6 @@
 """Pieces of the demo; the whole of it is run by tests/system."""
 
 import io
-import json
 import pathlib
 import socket
 import subprocess
@@ -10,8 +9,10 @@ import sys
 import pytest
 from rich.console import Console
 
+from control_plane import config
 from control_plane.commands import demo
-from control_plane.commands.demo import DemoFailed, Server, free_port, free_rtp_ports, leave
+from control_plane.commands.demo import DemoFailed, Server, as_toml, choose, free_port, free_rtp_ports, leave
+from control_plane.commands.demo_scenes import OWN
 from control_plane.commands.demo_story import Story
 
 
@@ -36,7 +37,8 @@ def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: pathlib.Path)
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o755)  # others may look into it: `bellframe up` refuses that
-    with Server("echo", shared, tmp_path / "server.log") as server, pytest.raises(DemoFailed, match=r"server\.log"):
+    route = {"agent": "echo", "arguments": {}}
+    with Server(route, shared, tmp_path / "server.log") as server, pytest.raises(DemoFailed, match=r"server\.log"):
         server.wait_until_ready(Console(file=out))
     assert "chmod 700" in (tmp_path / "server.log").read_text()
 
@@ -47,11 +49,23 @@ def test_without_a_recording_nothing_is_drawn_and_both_are_missing(tmp_path: pat
     assert not (tmp_path / "demo.png").exists()
 
 
-@pytest.mark.parametrize("script", [demo.MENU_SCRIPT, demo.OTHER_SCRIPT])
-def test_the_scripts_say_only_what_was_prepared(script: list[dict[str, object]]) -> None:
-    said = {step["wav"]: step["text"] for step in script if "wav" in step}
-    assert said.items() <= demo.MENU_PHRASES.items()
-    assert json.loads(json.dumps(script)) == script
+@pytest.mark.parametrize(
+    ("agent", "wire", "why"), [("ech", None, "there is no such built-in agent"), (None, "skype", "has a bot for bellframe")]
+)
+def test_a_name_that_there_is_not_is_told_with_those_that_there_are(agent: str | None, wire: str | None, why: str) -> None:
+    with pytest.raises(DemoFailed, match=why):
+        choose(agent, wire)
+
+
+def test_agents_of_somebody_elses_are_spoken_to() -> None:
+    assert choose("my_agent:Mine", None) is OWN and choose(None, None).expected[0] == "opening hours"
+
+
+def test_the_routes_arguments_survive_the_file(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "demo.toml"
+    file.write_text(as_toml({"agent": "voicemail", "arguments": {"directory": '/tmp/"a\\b"/ü'}}))
+    (route,) = config.load(file).routes
+    assert route.agent == "voicemail" and route.arguments == {"directory": '/tmp/"a\\b"/ü'}
 
 
 def test_the_command_brings_neither_numba_nor_matplotlib() -> None:
