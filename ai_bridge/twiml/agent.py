@@ -20,7 +20,7 @@ from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame
 from ai_bridge.twiml import TWIML
 from ai_bridge.twiml.streams import StreamBot
-from ai_bridge.twiml.verbs import VERBS, Finished, Following, Goto, Keys, Taking, keep, method_of
+from ai_bridge.twiml.verbs import VERBS, Dialled, Finished, Following, Goto, Keys, Taking, keep, method_of
 from ai_bridge.twiml.web import TwimlFailed, Web
 from ai_bridge.wires.bot import address_of
 from ai_bridge.wires.options import Options
@@ -70,6 +70,7 @@ class TwimlAgent(Agent):
         self.listeners: dict[str, StreamBot] = {}
         self.keys: Keys | None = None
         self.taking: Taking | None = None
+        self.dialled: Dialled | None = None
         self._began_at = time.monotonic()
         self._asked: deque[float] = deque(maxlen=AT_ONCE)
         if self.settings.document:
@@ -189,12 +190,18 @@ class TwimlAgent(Agent):
             self.taking.press(key)
         if self.keys is not None:
             self.keys.press(key)
+        if self.dialled is not None:
+            self.dialled.press(key)
         for bot in self._bots():
             bot.on_dtmf(key)
         return None
 
     def on_mark(self, name: str) -> Answer:
         return self.connected.on_mark(name) if self.connected is not None else None
+
+    def on_room(self, room: str) -> None:
+        if not room and self.dialled is not None:
+            self.dialled.returned()
 
     def on_interrupted(self, utterance: Utterance) -> None:
         self.call.note("interrupted", "", heard_ms=round(utterance.heard_ms), of_ms=round(utterance.duration_ms))

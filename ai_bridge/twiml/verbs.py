@@ -1,6 +1,7 @@
 """What each verb of TwiML does. One row and one function each; `None` goes on with the verb behind it."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import pathlib
@@ -18,6 +19,7 @@ from ai_bridge.offline_speech.synthesis import MAX_TEXT
 from ai_bridge.twiml.sound import beep, decode_wav, encode_wav
 from ai_bridge.twiml.streams import StreamBot
 from ai_bridge.twiml.web import TwimlFailed
+from control_plane.call_sid import call_sid
 from control_plane.twiml import Element
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ MOST_PAUSE_S, MOST_KEYS = 600, 256
 MOST_RECORDED_S = 600
 """Twilio allows an hour: here it is in memory until it is written."""
 MOST_LISTENERS = 4
+MOST_DIALLED_S = 14_400
+"""Four hours, as Twilio has it."""
 KEYS = "0123456789*#"
 DIAL_STATUS = {200: "completed", 486: "busy", 600: "busy", 408: "no-answer", 480: "no-answer", 487: "no-answer", 603: "busy"}
 
@@ -60,6 +64,22 @@ class Keys:
     def press(self, key: str) -> None:
         if not self.queue.full():
             self.queue.put_nowait(key)
+
+
+class Dialled:
+    """Who a <Dial> has rung, while the caller is with him."""
+
+    def __init__(self, hangs_up_on_star: bool) -> None:
+        self._hangs_up_on_star = hangs_up_on_star
+        self.over = asyncio.Event()
+
+    def press(self, key: str) -> None:
+        if self._hangs_up_on_star and key == "*":
+            self.over.set()
+
+    def returned(self) -> None:
+        """The caller is ours again."""
+        self.over.set()
 
 
 class Taking:
@@ -361,18 +381,54 @@ async def stop(agent: "TwimlAgent", verb: Element) -> None:
 # ---- the call -----------------------------------------------------------------------------------------------------
 
 
-async def dial(agent: "TwimlAgent", verb: Element) -> Following:
-    only(verb, "Number", "Sip")
+async def dial(agent: "TwimlAgent", verb: Element) -> Goto | None:
+    """Ring somebody, and let the caller speak with him until one of them hangs up, or the caller has enough of it."""
+    to = _target(verb, "Number", "Sip")
+    ring_s, longest_s = int(number(verb, "timeout", 30, 5, 600)), number(verb, "timeLimit", MOST_DIALLED_S, 1, MOST_DIALLED_S)
+    call, caller, is_over = agent.call, verb.attributes.get("callerId", ""), False
+    try:
+        leg = await call.connect(to, caller=caller, meanwhile="ringback", ring_seconds=ring_s, back=True)
+        began_at = time.monotonic()
+        if leg and call.room:
+            agent.dialled = dialled = Dialled(is_true(verb, "hangupOnStar", False))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(longest_s):
+                    await dialled.over.wait()
+        is_over = not call.room
+    finally:
+        agent.dialled = None
+        if not is_over:  # too long, a star, or another document takes this one's place
+            call.spawn(call.leave())
+    if not leg:
+        call.note("not connected", leg.why)
+    if "action" not in verb.attributes:
+        return None
+    status = "completed" if leg else DIAL_STATUS.get(leg.status, "failed")
+    form = {"DialCallStatus": status, "DialCallSid": call_sid(leg.call_id)}
+    duration = {"DialCallDuration": str(round(time.monotonic() - began_at))} if leg else {}
+    return Goto(verb.attributes["action"], method_of(verb), {**form, **duration})
+
+
+def _target(verb: Element, *tags: str) -> str:
+    """The one number or address within. Raises TwimlFailed."""
+    only(verb, *tags)
     targets = [child.text for child in verb.children] or [verb.text]
     if len(targets) != 1 or not targets[0]:
-        raise TwimlFailed(f"<Dial> has {len(verb.children)} targets: it has one, a number or a <Sip> address")
-    outcome = await agent.call.transfer(targets[0].replace(" ", ""))
+        raise TwimlFailed(f"<{verb.tag}> has {len(verb.children)} targets: it has one, {' or '.join(f'<{tag}>' for tag in tags)}")
+    return targets[0].replace(" ", "")
+
+
+async def refer(agent: "TwimlAgent", verb: Element) -> Following:
+    """Send the caller's own provider to somebody else: the call leaves us."""
+    to = _target(verb, "Sip")
+    outcome = await agent.call.transfer(to)
     if not outcome:
         agent.call.note("not transferred", outcome.why)
-    status = "completed" if outcome else DIAL_STATUS.get(outcome.status, "failed")
     if "action" in verb.attributes:
-        return Goto(verb.attributes["action"], method_of(verb), {"DialCallStatus": status})
-    return Finished(f"sent to {targets[0][:100]}") if outcome else None
+        status = "completed" if outcome else DIAL_STATUS.get(outcome.status, "failed")
+        form = {"ReferCallStatus": status, "NotifySipResponseCode": str(outcome.status)}
+        return Goto(verb.attributes["action"], method_of(verb), form)
+    return Finished(f"sent to {to[:100]}") if outcome else None
 
 
 async def redirect(agent: "TwimlAgent", verb: Element) -> Goto:
@@ -397,6 +453,7 @@ VERBS: dict[str, Callable[["TwimlAgent", Element], Awaitable[Following]]] = {
     "Start": start,
     "Stop": stop,
     "Dial": dial,
+    "Refer": refer,
     "Redirect": redirect,
     "Hangup": hang_up,
     "Reject": reject,

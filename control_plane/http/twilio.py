@@ -10,7 +10,7 @@ from aiohttp import web
 from control_plane.call_sid import call_sid
 from control_plane.http.problem import Refusal, of_failed
 from control_plane.http.services import SERVICES
-from control_plane.messages import CallFacts, Calls, Failed, GetCalls, HangUp, InstructCall, Message, Transfer
+from control_plane.messages import CallFacts, Calls, Failed, GetCalls, HangUp, InstructCall, Message
 from control_plane.twiml import Unreadable, parse
 
 PATH = "/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}.json"
@@ -105,7 +105,7 @@ def _order_of_url(call_id: str, url: str, method: str) -> Message:
 
 
 def _order_of_twiml(call_id: str, text: str) -> Message:
-    """What ends or transfers a call is done, and told, by the front; the rest is for the call's agent."""
+    """What ends a call is done, and told, by the front; the rest is for the call's agent."""
     try:
         verbs = parse(text)
     except Unreadable as failure:
@@ -114,8 +114,6 @@ def _order_of_twiml(call_id: str, text: str) -> Message:
         (verb,) = verbs
         if verb.tag in ("Hangup", "Reject"):
             return HangUp(call_id, CAUSE)
-        if verb.tag == "Dial" and not verb.attributes and verb.text and " " not in verb.text:
-            return Transfer(call_id, verb.text)
     if not verbs:
         raise Unwanted(BAD_TWIML, "the TwiML has no verb: <Hangup/> would end the call")
     return InstructCall(call_id, document=text)

@@ -2,11 +2,13 @@ import base64
 import itertools
 
 import numpy as np
+import pytest
 
 from ai_bridge.twiml.sound import decode_wav, encode_wav
 from ai_bridge.twiml.verbs import parts_of, voice_name
 from ai_bridge.wires.encoding import PCMU
-from control_plane.messages import HangUp, Transfer, TransferEnded
+from control_plane.call_sid import call_sid
+from control_plane.messages import ConnectCall, ConnectEnded, HangUp, LeaveRoom, RoomChanged, Transfer, TransferEnded
 from shm.layout import SPEECH_FLAG
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.twiml.webhook import Play, Webhook, play
@@ -113,20 +115,95 @@ def test_silence_ends_a_recording_and_nothing_is_kept_of_it(tmp_path):
     play(tmp_path, Webhook(answer=document), act, arguments={"recordings": str(tmp_path)})
 
 
-def test_dial_sends_the_caller_elsewhere_and_tells_what_became_of_it(tmp_path):
+def dialling(p: Play) -> ConnectCall:
+    return p.scene.of(ConnectCall)[-1]
+
+
+def becomes(p: Play, was_accepted: bool, status: int, why: str = "") -> None:
+    """As the front tells it: where the caller is, and then what became of who was rung."""
+    leg_id = dialling(p).leg_id
+    p.scene.switchboard.send(b"bridge-0", RoomChanged("a", leg_id if was_accepted else "", "talk", "out"))
+    p.scene.switchboard.send(b"bridge-0", ConnectEnded("a", leg_id, was_accepted, status, why))
+
+
+def test_dial_rings_somebody_and_goes_on_when_he_has_hung_up(tmp_path):
+    async def act(p: Play) -> None:
+        await p.until(lambda: p.scene.of(ConnectCall))
+        order = dialling(p)
+        assert (order.call_id, order.to, order.caller, order.ring_seconds) == ("a", "+4930123", "+4940", 20)
+        assert (order.meanwhile, order.agent, order.after) == ("ringback", "out", "return")
+        becomes(p, True, 200)
+        await p.until(lambda: p.call.listener.agent.dialled)
+        await p.press("*")
+        p.scene.switchboard.send(b"bridge-0", RoomChanged("a", why="the other side hung up"))
+        await p.until(lambda: p.webhook.of("dialled"))
+        form = p.webhook.of("dialled")[0].form
+        assert (form["DialCallStatus"], form["DialCallSid"], form["DialCallDuration"]) == ("completed", call_sid(order.leg_id), "0")
+        assert await p.ended() == "the TwiML has ended" and not p.scene.of(LeaveRoom), "a star is for hangupOnStar only"
+
+    answer = '<Dial action="dialled" timeout="20" callerId="+4940"><Number>+49 30 123</Number></Dial><Say>never</Say>'
+    play(tmp_path, Webhook(answer=answer, dialled=""), act)
+
+
+@pytest.mark.parametrize(("status", "told"), [(486, "busy"), (408, "no-answer"), (404, "failed")])
+def test_without_an_answer_the_next_verb_comes_or_the_action_is_told_why(tmp_path, status, told):
+    async def act(p: Play) -> None:
+        await p.until(lambda: p.scene.of(ConnectCall))
+        becomes(p, False, status, "not there")
+        await p.until(lambda: len(p.scene.of(ConnectCall)) == 2)
+        assert dialling(p).to == "sip:desk@pbx.example"
+        becomes(p, False, status, "not there")
+        await p.until(lambda: p.webhook.of("dialled"))
+        assert p.webhook.of("dialled")[0].form["DialCallStatus"] == told and "DialCallDuration" not in p.webhook.of("dialled")[0].form
+        await p.ended()
+        assert not p.scene.of(LeaveRoom)
+
+    answer = '<Dial>1</Dial><Dial action="dialled"><Sip>sip:desk@pbx.example</Sip></Dial>'
+    play(tmp_path, Webhook(answer=answer, dialled=""), act)
+
+
+@pytest.mark.parametrize("how", ["star", "too long", "another document"])
+def test_the_caller_is_taken_back_from_who_was_dialled(tmp_path, how):
+    async def act(p: Play) -> None:
+        await p.until(lambda: p.scene.of(ConnectCall))
+        becomes(p, True, 200)
+        await p.until(lambda: p.call.listener.agent.dialled)
+        if how == "star":
+            await p.press("*")
+        if how == "another document":
+            p.call.listener.agent.instruct("<Response><Hangup/></Response>", "", "POST")
+        await p.until(lambda: p.scene.of(LeaveRoom))
+        p.scene.switchboard.send(b"bridge-0", RoomChanged("a"))
+        assert await p.ended() == "the TwiML hung up" and len(p.scene.of(LeaveRoom)) == 1
+
+    limit = 'timeLimit="1"' if how == "too long" else ""
+    play(tmp_path, Webhook(answer=f'<Dial hangupOnStar="true" {limit}>1</Dial><Hangup/>'), act)
+
+
+def test_another_document_takes_the_place_of_one_that_rings(tmp_path):
+    async def act(p: Play) -> None:
+        await p.until(lambda: p.scene.of(ConnectCall))
+        p.call.listener.agent.instruct("<Response><Hangup/></Response>", "", "POST")
+        await p.until(lambda: p.scene.of(LeaveRoom))
+
+    play(tmp_path, Webhook(answer="<Dial>1</Dial>"), act)
+
+
+def test_refer_sends_the_caller_elsewhere_and_tells_what_became_of_it(tmp_path):
     async def act(p: Play) -> None:
         await p.until(lambda: p.scene.of(Transfer))
-        assert p.scene.of(Transfer) == [Transfer("a", "+4930123")]
+        assert p.scene.of(Transfer) == [Transfer("a", "sip:one@pbx.example")]
         p.scene.switchboard.send(b"bridge-0", TransferEnded("a", False, 486, "busy"))
-        await p.until(lambda: p.webhook.of("dialled"))
-        assert p.webhook.of("dialled")[0].form["DialCallStatus"] == "busy"
+        await p.until(lambda: p.webhook.of("referred"))
+        form = p.webhook.of("referred")[0].form
+        assert (form["ReferCallStatus"], form["NotifySipResponseCode"]) == ("busy", "486")
         await p.until(lambda: len(p.scene.of(Transfer)) == 2)
         p.scene.switchboard.send(b"bridge-0", TransferEnded("a", True, 200, ""))
         assert await p.ended() == "sent to sip:desk@pbx.example"
 
     answers = {
-        "answer": '<Dial action="dialled"><Number>+49 30 123</Number></Dial>',
-        "dialled": "<Dial><Sip>sip:desk@pbx.example</Sip></Dial><Say>never</Say>",
+        "answer": '<Refer action="referred"><Sip>sip:one@pbx.example</Sip></Refer>',
+        "referred": "<Refer><Sip>sip:desk@pbx.example</Sip></Refer><Say>never</Say>",
     }
     play(tmp_path, Webhook(**answers), act)
 

@@ -82,17 +82,22 @@ async def serving(bot: Bot, tls: ssl.SSLContext | None = None) -> AsyncIterator[
 
 
 @contextlib.contextmanager
-def serving_beside(bot: Bot) -> Iterator[Bot]:
-    """The same in a thread of its own, for tests that have no loop."""
+def beside(server: contextlib.AbstractAsyncContextManager[object]) -> Iterator[None]:
+    """A server in a thread of its own, for tests that have no loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = serving(bot)
     try:
-        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
-        yield bot
-        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)  # type: ignore[arg-type]
+        yield
+        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(10)  # type: ignore[arg-type]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@contextlib.contextmanager
+def serving_beside(bot: Bot) -> Iterator[Bot]:
+    with beside(serving(bot)):
+        yield bot

@@ -10,7 +10,7 @@ import pytest
 from control_plane.call_sid import call_sid
 from control_plane.http.twilio import Unwanted, order_of
 from control_plane.http_config import Http
-from control_plane.messages import HangUp, InstructCall, Message, Transfer
+from control_plane.messages import HangUp, InstructCall, Message
 from control_plane.secret import Secret
 from tests.control_plane.http.front import Front, running
 
@@ -58,8 +58,7 @@ def test_without_the_token_nothing_is_done(tmp_path: pathlib.Path, front: Front,
     [
         ({"Status": "canceled"}, HangUp("c", "hung up through Twilio's API")),
         ({"Twiml": "<Response><Hangup/></Response>"}, HangUp("c", "hung up through Twilio's API")),
-        ({"Twiml": '<?xml version="1.0"?><Response><Dial>+49301</Dial></Response>'}, Transfer("c", "+49301")),
-        ({"Twiml": "<Response><Dial><Sip>sip:a@b.example</Sip></Dial></Response>"}, Transfer("c", "sip:a@b.example")),
+        ({"Twiml": "<Response><Dial>+49301</Dial></Response>"}, InstructCall("c", document="<Response><Dial>+49301</Dial></Response>")),
         ({"Twiml": GOODBYE}, InstructCall("c", document=GOODBYE)),
         ({"Url": "https://bot.example/twiml"}, InstructCall("c", url="https://bot.example/twiml")),
         ({"Url": "https://bot.example/twiml", "Method": "get"}, InstructCall("c", url="https://bot.example/twiml", method="GET")),
