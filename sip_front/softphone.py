@@ -221,7 +221,9 @@ class Softphone:
         """Send what is due, go on in the script, see what timed out."""
         for key, tx in list(self._clients.items()):
             tx.expire(now_ns)
-            if tx.is_over and self._ends_ns is None:
+            if tx.is_over and key[1] == "INVITE" and self._dialog is not None:
+                del self._clients[key]  # nor does a 2xx that is repeated belong to it any more (RFC 6026: timer M)
+            elif tx.is_over and self._ends_ns is None:
                 self._end(now_ns, f"no answer to {key[1]} from {_joined(self.server)}")
         for server in self._servers.values():
             server.expire(now_ns)

@@ -25,7 +25,7 @@ from ai_bridge.wires.encoding import L16, L16_BIG_ENDIAN, PCMU, Encoding
 
 GREETING = "Hello. I am a bot behind a WebSocket. Say something, and I say it back."
 YOU_SAID, YOU_PRESSED = "You said:", "You pressed {}."
-AND = "Now interrupt me if you like. I go on and on about how patient I am, until you speak. Then I am silent, and say back what you said."
+AND = "Interrupt me if you like: I go on until you speak, and then I am silent at once."
 HEARING_MS = 20
 LOUD_RMS = 500.0
 STARTS_MS, STOPS_MS = 60, 500

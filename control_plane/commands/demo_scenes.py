@@ -30,7 +30,7 @@ SPEAK_AND_HANG_UP: Script = (
     _wait(2000), _say("hours.wav"), _wait(3000), _press("2"), _wait(2000), _say("goodbye.wav"), _wait(3000), HANG_UP,
 )  # fmt: skip
 SPEAK_OVER_IT: Script = (
-    WAIT_QUIET, _say("hours.wav"), _interrupt("operator.wav"), WAIT_QUIET, _press("2"), WAIT_SPEECH, _interrupt("goodbye.wav"), WAIT_QUIET,
+    WAIT_QUIET, _say("hours.wav"), _interrupt("operator.wav"), WAIT_QUIET, _press("2"), WAIT_SPEECH, _interrupt("goodbye.wav"),
 )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class Scene(NamedTuple):
 
 
 AGENTS = {
-    "menu": Scene((*SPEAK_OVER_IT[:-1], WAIT_END), ("opening hours", "operator", "2", "goodbye")),
+    "menu": Scene((*SPEAK_OVER_IT, WAIT_END), ("opening hours", "operator", "2", "goodbye")),
     "echo": Scene(SPEAK_AND_HANG_UP),
     "echo_batch": Scene(SPEAK_AND_HANG_UP),
     "probe": Scene(SPEAK_AND_HANG_UP, ("2",)),
@@ -57,7 +57,7 @@ AGENTS = {
 OWN = Scene(SPEAK_AND_HANG_UP)
 """Somebody's own agent, of which nothing is known."""
 WIRES = {
-    name: Scene((*SPEAK_OVER_IT, HANG_UP), ("2",), arguments)
+    name: Scene((*SPEAK_OVER_IT, _wait(3000), HANG_UP), ("2",), arguments)
     for name, arguments in {
         "bellframe": {}, "twilio": {}, "telnyx": {}, "plivo": {}, "vobiz": {}, "exotel": {}, "vonage": {}, "jambonz": {},
         "asterisk": {"control_messages": "json"},

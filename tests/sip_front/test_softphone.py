@@ -82,6 +82,18 @@ def test_a_call_is_set_up_acknowledged_again_and_ended_by_the_script() -> None:
     assert far.phone.summary()["quality"]["sent"] >= 5
 
 
+def test_a_call_may_last_longer_than_what_set_it_up() -> None:
+    far = Far({"do": "wait", "ms": 40_000}, {"do": "hang_up"})
+    far.give(far.answer())
+    far.take_request("ACK")
+    far.wait(39 * S)
+    assert not far.take() and not far.phone.failure and not far.phone.is_over
+    far.wait(1_200 * MS)
+    far.give(make_response(far.take_request("BYE"), 200))
+    far.wait(LINGER_NS + 20 * MS)
+    assert far.phone.is_over and not far.phone.failure
+
+
 def test_a_call_that_the_far_end_ends_is_a_failure_unless_the_script_waits_for_it() -> None:
     for steps, failure in (({"do": "wait_end"},), ""), (({"do": "wait_speech"},), "the call ended during step 0 (wait_speech)"):
         far = Far(*steps)
