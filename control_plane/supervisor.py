@@ -184,12 +184,15 @@ class Supervisor:
                 self._step(child, Cause.START, now_ns)
 
     def _stop_next(self, now_ns: int) -> None:
-        running = [child for child in self.children if child.life.state is not State.ENDED]
-        stage = min((child.program.stops_in for child in running), default=0)
-        for child in running:
-            if child.program.stops_in == stage and child.life.state is not State.STOPPING:
-                self._step(child, Cause.STOP, now_ns)
-                child.store.clear()
+        """Those whose turn it is. Those that have nothing to end, such as one that never began, are not waited for."""
+        for stage in sorted({child.program.stops_in for child in self.children}):
+            children = [child for child in self.children if child.program.stops_in == stage]
+            for child in children:
+                if child.life.state not in (State.STOPPING, State.ENDED):
+                    self._step(child, Cause.STOP, now_ns)
+                    child.store.clear()
+            if any(child.life.state is not State.ENDED for child in children):
+                return
 
     def _step(self, child: Child, cause: Cause, now_ns: int) -> None:
         child.life.step(cause, now_ns)
@@ -283,6 +286,7 @@ class Supervisor:
         elif not self.is_stopping:
             self.exit_code = 1
             self.stop(f"{child.program.name} {how} before it was ready; what it wrote above says why", logging.ERROR)
+            self._step(child, Cause.STOP, time.monotonic_ns())  # else it would try once more before its turn to stop comes
 
     def _tell_deadline(self, child: Child) -> None:
         if child.life.state is State.READY:

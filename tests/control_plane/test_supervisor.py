@@ -194,6 +194,13 @@ def test_one_that_never_gets_ready_ends_the_start_with_its_reason(start: Callabl
     assert len(house.notes("keeper", "ended")) == 1
 
 
+def test_one_that_cannot_begin_is_not_tried_again_while_the_others_end(start: Callable[..., House]) -> None:
+    later = {"starts_in": 1, "stops_in": 1}
+    house = start(keeper={"how": "broken", "stops_in": 2}, bridge=later, front={"starts_in": 1})
+    assert house.process.wait(20) == 1
+    assert len(house.notes(what="started")) == 1
+
+
 def test_one_that_will_not_stop_is_killed(start: Callable[..., House]) -> None:
     house = start(front={"how": "stubborn", "stop_limit_s": 0.2})
     house.wait_ready()
