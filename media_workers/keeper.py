@@ -136,10 +136,11 @@ class Keeper:
                 pairs.append(sockets.bind_pair(host, port, self.config.media.dscp))
             except OSError as failure:
                 taken.append(f"{port} ({failure})")
+        if not pairs:
+            why = f"none of {self.config.media.rtp_ports} can be bound on {host}, the first is {taken[0]}"
+            raise ConfigurationError(f"media.rtp_ports: {why}: choose a free range")
         if taken:
             log.warning("%d of %d RTP port pairs cannot be bound, the first is %s; the others are used", len(taken), len(wanted), taken[0])
-        if not pairs:
-            raise ConfigurationError(f"media.rtp_ports: none of {self.config.media.rtp_ports} can be bound on {host}: choose a free range")
         return pairs
 
     def _adopt_ports(self, fds: list[int]) -> list[Pair]:
