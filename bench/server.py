@@ -20,6 +20,7 @@ from shm import handover
 from shm.counters import CALL_COLUMN, WORKER, Counters
 
 START_TIMEOUT_S = 180
+ERRORS_SHOWN = 5
 LOWEST_PORT, HIGHEST_PORT, ATTEMPTS = 10_000, 32_000, 50
 WORKER_CORE, OTHER_CORE = (sorted(os.sched_getaffinity(0)) * 2)[1::-1]
 """The worker has a core of its own; generator, front and bridge share another."""
@@ -144,15 +145,17 @@ def running(
     command = [sys.executable, "-m", "control_plane.command", "up", "--config", str(config)]
     usable = os.sched_getaffinity(0) | {WORKER_CORE, OTHER_CORE}
     root = pathlib.Path(__file__).parent.parent
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, cwd=root, preexec_fn=lambda: os.sched_setaffinity(0, usable)
-    )
+    log = runtime / "log"  # a line a call would bury the answers
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=written, text=True, cwd=root, preexec_fn=lambda: os.sched_setaffinity(0, usable)
+        )
     try:
         assert process.stdout is not None
         started = time.monotonic()
         while "accepts calls" not in (line := process.stdout.readline()):
             if not line or time.monotonic() - started > START_TIMEOUT_S:
-                raise RuntimeError("the server did not start; its log is above")
+                raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")
         server = Server(process, runtime, sip_port)
         for pid in server.pids():
             if pid not in (server.worker_pid(), process.pid):  # the supervisor is idle, and what it starts must find the core
@@ -166,4 +169,7 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        errors = [line for line in log.read_text().splitlines() if " ERROR " in line]
+        for line in errors[:ERRORS_SHOWN]:
+            print(f"  the server said, {len(errors)} errors in all: {line}", file=sys.stderr)
         shutil.rmtree(runtime, ignore_errors=True)
