@@ -9,7 +9,6 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := sip_front media_workers ai_bridge shm control_plane
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # program:Debian package, for the tests with programs that nobody here wrote

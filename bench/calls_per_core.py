@@ -53,7 +53,7 @@ def bare(calls: int, seconds: float = MEASURED_S, is_shared: bool = False) -> di
 
 
 def whole_path(
-    calls: int, seconds: float = MEASURED_S, suite: str = "", format: str = "PCMU", is_shared: bool = False, **media: object
+    calls: int, seconds: float = MEASURED_S, suite: str = "", format: str = "PCMU", is_shared: bool = False, **media: Any
 ) -> dict[str, Any]:
     """One step of the whole path. With a suite, every call is SRTP both ways. `media`: more of the server's configuration."""
     with running(AGENT, calls, is_port_shared=is_shared, srtp="required" if suite else "off", formats=[format], **media) as server:
@@ -107,7 +107,7 @@ def not_heard(generator: Generator, heard: Heard) -> int:
 
 
 def answer(
-    steps: tuple[int, ...] = STEPS, runs: int = 2, suite: str = "", format: str = "PCMU", is_shared: bool = False, **media: object
+    steps: tuple[int, ...] = STEPS, runs: int = 2, suite: str = "", format: str = "PCMU", is_shared: bool = False, **media: Any
 ) -> list[dict[str, Any]]:
     """For each step the least disturbed of several runs: the one whose generator was the least late."""
     rows = []

@@ -7,6 +7,7 @@ compared with what was said. "nothing" puts silence in the gaps: what concealmen
 
 import asyncio
 import time
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,7 @@ def with_silence(format_name: str, pcm: Pcm, lost: npt.NDArray[np.bool_]) -> Pcm
     return heard
 
 
-def score(format_name: str, speech: list[tuple[npt.NDArray[np.float64], int]], loss: float, way=through) -> float:
+def score(format_name: str, speech: list[tuple[npt.NDArray[np.float64], int]], loss: float, way: Any = through) -> float:
     """The mean over all sentences and seeds."""
     from pesq import pesq  # built from source: not everywhere
 

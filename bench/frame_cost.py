@@ -6,6 +6,8 @@ Best of several runs; the machine's disturbance is the spread.
 """
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +100,7 @@ def measure_srtp(suite_name: str) -> dict[str, float]:
     return {"protect": alone, "unprotect": both - alone}
 
 
-def best_us(run) -> float:
+def best_us(run: Callable[[int], Any]) -> float:
     """Microseconds a frame, the least disturbed of RUNS."""
     run(1)
     times = []

@@ -5,6 +5,7 @@ answered; new calls are set up all the while, and repeat their INVITE as RFC 326
 between two packets that any caller heard.
 """
 
+import functools
 import json
 import os
 import select
@@ -84,7 +85,7 @@ def measure(calls: int = CALLS, kills: int = KILLS) -> dict[str, Any]:
         generator.run(2.0, is_counted=False)
         for n in range(kills):
             generator.load.callers["longest_gap_ns"] = generator.load.callers["last_rx_ns"] = 0
-            killed, new = in_child(lambda n=n: kill(server, callers, 2 + 1000 * n)), in_child(lambda: set_up(server))
+            killed, new = in_child(functools.partial(kill, server, callers, 2 + 1000 * n)), in_child(lambda: set_up(server))
             generator.run(BETWEEN_S)
             found = killed()
             assert found["is_another"], "the front was not replaced"

@@ -161,4 +161,5 @@ def test_kills(benchmark):
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {OTHER_CORE})
-    print(answer(*(int(word) if word.isdecimal() else word for word in sys.argv[1:])))
+    given: list[Any] = [int(word) if word.isdecimal() else word for word in sys.argv[1:]]
+    print(answer(*given))

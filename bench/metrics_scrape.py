@@ -68,7 +68,7 @@ class Parts:
         live = [("inbound", "carrier", "up")] * CALLS
         while not self.is_over:
             self.views.workers[:, counters.WORKER["heartbeat_ns"]] = time.monotonic_ns()
-            select.select([self.listener, self.board.fileno()], [], [], 0.01)
+            select.select([self.listener.fileno(), self.board.fileno()], [], [], 0.01)
             with contextlib.suppress(BlockingIOError):
                 handover.serve_one(self.listener, self.fd, segment.read_only(self.fd), [])
             for identity, message in self.board.receive():
@@ -76,7 +76,7 @@ class Parts:
                     case GetStatus():
                         self.board.send(identity, STATUS)
                     case GetFigures():
-                        self.board.send(identity, self.figures.show(live))
+                        self.board.send(identity, self.figures.show(live, {}))
                     case _:
                         self.board.send(identity, Done())
 

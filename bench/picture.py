@@ -62,7 +62,7 @@ def _packet_to_agent(axes: Any, found: Any) -> None:
 
 
 def _interruption(axes: Any, found: Any) -> None:
-    values = {}
+    values: dict[str, Any] = {}
     for kind, row in found.items():
         for since, name in (("from_first_packet_ms", "first packet"), ("from_telling_packet_ms", "told")):
             values |= {f"{kind}, since\n{name}, {'worst' if p == 100 else f'p{p}'}": value for p, value in row[since].items() if p != 99}
@@ -142,7 +142,7 @@ def _front_takeover(axes: Any, found: Any) -> None:
 
 
 def _flood(axes: Any, found: Any) -> None:
-    values = {}
+    values: dict[str, Any] = {}
     for row in found:
         values |= {f"{row['sources']} sources\nset-up p{p}": row["setup_ms"][p] for p in (50, 99)}
         values |= {f"{row['sources']} sources\nRTP gap": row["longest_gap_ms"]}

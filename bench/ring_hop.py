@@ -71,7 +71,8 @@ def wake_up_us() -> dict[str, float]:
                 sockets.ring_bell(bell)
     try:
         os.sched_setaffinity(0, {OTHER_CORE})
-        frame, pcm, late, cursor = np.zeros(1, layout.FRAME), np.zeros(960, np.int16), [], 0
+        late: list[float] = []
+        frame, pcm, cursor = np.zeros(1, layout.FRAME), np.zeros(960, np.int16), 0
         poll = select.epoll()
         poll.register(bell, select.EPOLLIN)
         while len(late) < WAKE_UPS:
