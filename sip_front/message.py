@@ -45,6 +45,7 @@ MAX_CONTENT_LENGTH = 9_999_999_999  # ten digits: more wrapped round in somebody
 
 STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]*))?", re.IGNORECASE | re.ASCII)
 USUAL_REQUEST_LINE = re.compile(r'([A-Z]+) ([^\x00-\x20\x7f<>"\\]+) SIP/2\.0')
+HOPS = {str(hops): hops for hops in range(256)}
 USUAL_CSEQ = re.compile(r"([0-9]{1,9}) ([A-Z]+)", re.ASCII)
 VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII)
 USUAL_TARGET = re.compile(
@@ -134,7 +135,9 @@ class _Common:
         text = self.headers.first.get("Max-Forwards")
         if text is None:
             return None
-        hops = parse_number(text, 255)
+        hops = HOPS.get(text)
+        if hops is None:
+            hops = parse_number(text, 255)
         if hops is None:
             raise BadMessage(f"Max-Forwards {quoted(text)} is not a number from 0 to 255")
         return hops
@@ -294,7 +297,8 @@ def _read_headers(head: str, headers: Headers) -> BadMessage | None:
 
 def _cut_body(message: Message, rest: bytes) -> BadMessage | None:
     """Over UDP the datagram ends the body where no Content-Length does (18.3)."""
-    lengths = [value for name, value in message.headers.lines if name == "Content-Length"]
+    headers = message.headers
+    lengths = [value for name, value in headers.lines if name == "Content-Length"] if "Content-Length" in headers.first else []
     if not lengths:
         message.body = rest
         return None
@@ -358,8 +362,9 @@ def _validate_request(request: Request) -> None:
         raise BadMessage(f"the Request-URI: {failure}") from failure
     if uri.headers:
         raise BadMessage(f"the Request-URI {quoted(request.uri)} holds headers, which belong into the message (19.1.1)")
+    first = request.headers.first
     for name in ("Record-Route", "Route"):
-        for value in request.headers.get_all(name) if name in request.headers else ():
+        for value in request.headers.get_all(name) if name in first else ():
             usual = USUAL_ADDRESS.fullmatch(value)
             _check_target(name, usual[2] if usual else parse_name_address(value).uri)
     contact = request.contact
