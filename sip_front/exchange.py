@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OnResponse = Callable[[Response | None, int], None]
 """Told of a final response, or None where there will be none."""
 MergeKey = tuple[str, str, int]
+NEVER_CHALLENGED = ("ACK", "CANCEL")  # 22.1: nobody could send them again
 
 
 class Served:

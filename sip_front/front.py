@@ -98,7 +98,7 @@ class Front:
 
     def receive_sip(self, octets: bytes, source: Address, now_ns: int) -> bool:
         """Whether it was read: not a keepalive, nor of a flood of strangers."""
-        was_read = self.user_agent.receive(octets, source, now_ns)
+        was_read = self.user_agent.reception.receive(octets, source, now_ns)
         self._handle_events(now_ns)
         return was_read
 
