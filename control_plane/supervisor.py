@@ -5,6 +5,7 @@ dies or hangs, and gets them back, so its sockets outlive it. What is legal when
 The supervisor needs a process of its own, with one thread: it reaps every child, and takes the signals.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
@@ -49,6 +50,8 @@ class Program(msgspec.Struct, frozen=True):
     """0: it is not watched."""
     restart_signal: int = signal.SIGTERM
     """What makes it end so that its successor goes on with what it has: as RestartKillSignal= of its unit."""
+    leaves_children: bool = False
+    """What it started outlives it, for its successor to end: as KillMode=process of its unit. Otherwise that goes with it."""
     renewed_in: int = 0
     """RENEW replaces one after the other, in this order."""
 
@@ -84,7 +87,7 @@ class Renewal:
         if current is not None:
             if current.pid == self.before and self.deadline_ns is not None and now_ns >= self.deadline_ns:
                 log.warning("%s has not made room within %g s and is killed", current.program.name, current.program.stop_limit_s)
-                _kill_session(current.pid)
+                _kill(current)
                 self.deadline_ns = None
             if current.pid in (0, self.before) or current.life.state is not State.READY:
                 return
@@ -208,7 +211,7 @@ class Supervisor:
         elif child.pid and order is Order.TERMINATE:
             os.kill(child.pid, signal.SIGTERM)
         elif child.pid and order is Order.KILL:
-            _kill_session(child.pid)
+            _kill(child)
 
     def _environment(self, program: Program) -> dict[str, str]:
         environment = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
@@ -255,7 +258,7 @@ class Supervisor:
         if states.get("WATCHDOG") == "1":
             self._step(child, Cause.FED_WATCHDOG, now_ns)
         elif states.get("WATCHDOG") == "trigger":
-            _kill_session(child.pid)
+            _kill(child)
 
     def _reap(self, manager: socket.socket) -> None:
         while True:
@@ -267,7 +270,7 @@ class Supervisor:
                 return
             child = next((child for child in self.children if child.pid == found.si_pid), None)
             if child is not None:
-                _kill_session(child.pid)  # what it started goes with it; its pid is still ours until it is reaped
+                _kill(child)  # what it started goes with it; its pid is still ours until it is reaped
                 self._read_notifications(manager)  # what it said last still counts, its descriptors above all
             os.waitpid(found.si_pid, 0)
             if child is not None:
@@ -310,6 +313,7 @@ class Supervisor:
                 child.pid = 0
             child.life.state, child.life.deadline_ns = State.ENDED, None
             child.store.clear()
+        _kill_orphans()
 
 
 class Signals:
@@ -337,6 +341,22 @@ class Signals:
             return list(self.reader.recv(1024))
         except BlockingIOError:
             return []
+
+
+def _kill(child: Child) -> None:
+    """And what it started, unless that is its successor's."""
+    if child.program.leaves_children and child.life.state is not State.STOPPING:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+    else:
+        _kill_session(child.pid)
+
+
+def _kill_orphans() -> None:
+    """What processes left to successors that will not come."""
+    with contextlib.suppress(OSError):
+        for pid in pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _kill_session(pid: int) -> None:

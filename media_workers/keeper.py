@@ -2,10 +2,12 @@
 
 Forking a warmed parent takes milliseconds, so a worker's death costs its calls less than one frame or two: the
 successor finds sockets, tables and rings as they were. What the keeper itself owns it leaves with the service
-manager (FDSTORE), so that its successor finds it too.
+manager (FDSTORE), so that its successor finds it too: the workers as well. They go on without a keeper while its
+successor starts, which then replaces each by its own.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -26,7 +28,7 @@ from control_plane.notify import listen_fds, notify, watchdog_interval_s
 from media_workers import shared_port, sockets, sounds, warm_up
 from media_workers.call_table import make_worker, table_bytes, table_views
 from media_workers.pulse import MS, Pulse
-from media_workers.worker import MediaWorker
+from media_workers.worker import Family, MediaWorker
 from shm import counters, doorbell, forking, handover, layout, segment
 from shm.counters import WORKER, Counters
 from shm.jit import compile_apart
@@ -40,6 +42,10 @@ LATE_LOOK_NS = 100_000_000
 KEPT = ("rings", "media", "counters", "shared_port", "bells", "rtp")
 """Names of what is left with the service manager."""
 SEGMENTS = KEPT[:4]
+WORKER_NAME = "worker-"
+"""And its number: the name under which the manager has the pidfd of each worker."""
+LEAVE = signal.SIGUSR1
+"""Make room for another keeper, and leave it the workers: RestartKillSignal= of the unit."""
 SHARED_BUFFER_BYTES = 4 << 20
 """Four thousand calls' packets of 20 ms, as the kernel counts them. Held back while their worker is replaced or held up."""
 Pair = tuple[socket.socket, socket.socket]
@@ -58,7 +64,13 @@ class Keeper:
         self.cores = config.cores()
         if not sockets.is_supported():
             raise ConfigurationError("epoll_pwait2 cannot be called: it needs Linux 5.11 or newer, and a system call filter that allows it")
-        stored = self._what_fits(listen_fds())
+        self.manager = os.getppid()
+        kept = listen_fds()
+        self.predecessors = {int(name.removeprefix(WORKER_NAME)): kept.pop(name) for name in list(kept) if name.startswith(WORKER_NAME)}
+        """pidfds of workers that the keeper before us left at work."""
+        stored = self._what_fits(kept)
+        if not stored:
+            self._relieve(*self.predecessors)
         self.pairs = self._adopt_ports(stored.get("rtp", [])) or self._bind_ports()
         self.shared_pairs, self.pairs = self._split(self.pairs)
         self.own_rows, self.sharing = len(self.pairs) // len(self.cores), config.shared_port_calls()
@@ -79,7 +91,8 @@ class Keeper:
         self.not_before = [0.0] * len(self.cores)
         self.epolls = [self._make_epoll(index) for index in range(len(self.cores))]
         self.looked_ns = 0
-        self.is_stopping = False
+        self.is_stopping = self.is_leaving = False
+        self.listener: socket.socket | None = None
 
     # ---- what it owns -----------------------------------------------------------------------------------
 
@@ -169,15 +182,17 @@ class Keeper:
         else:
             rings = layout.rings_format(rings_memory, self.rows)
             views = counters.counters_format(counters_memory, len(self.cores), self.rows)
-        for index in range(len(self.cores)):
-            own = self.pairs[index * self.own_rows : (index + 1) * self.own_rows]
-            shared = [self.shared_pairs[index]] * self.sharing if self.sharing else []
-            for row, (rtp, rtcp) in enumerate(own + shared, index * self.share):
-                call = calls[row]
-                call["rtp_fd"], call["rtcp_fd"], call["rtp_port"] = rtp.fileno(), rtcp.fileno(), rtp.getsockname()[1]
-                call["is_port_shared"] = row - index * self.share >= self.own_rows
         tables = np.frombuffer(segment.map_fd(self.fds["shared_port"]), np.int64)
         return rings, calls, views, tables.reshape(len(self.cores), -1, shared_port.WORDS)
+
+    def _place_ports(self, index: int) -> None:
+        """Our descriptors into the rows of a worker: the keeper before us had other numbers, and its worker needs those to its end."""
+        own = self.pairs[index * self.own_rows : (index + 1) * self.own_rows]
+        shared = [self.shared_pairs[index]] * self.sharing if self.sharing else []
+        for row, (rtp, rtcp) in enumerate(own + shared, index * self.share):
+            call = self.calls[row]
+            call["rtp_fd"], call["rtcp_fd"], call["rtp_port"] = rtp.fileno(), rtcp.fileno(), rtp.getsockname()[1]
+            call["is_port_shared"] = row - index * self.share >= self.own_rows
 
     def leave_with_manager(self) -> None:
         """Give descriptors to the service manager, so that the keeper after us finds its calls."""
@@ -212,19 +227,33 @@ class Keeper:
             self._become_worker(index, parent)
         self.pids[index] = pid
         self.pulses[index] = Pulse(pid, spawned_ns, self.config.media.heartbeat_timeout_ms * MS)
-        self.pidfds[os.pidfd_open(pid)] = index
+        pidfd = os.pidfd_open(pid)
+        self.pidfds[pidfd] = index
+        notify(f"FDSTOREREMOVE=1\nFDNAME={WORKER_NAME}{index}")
+        notify(f"FDSTORE=1\nFDNAME={WORKER_NAME}{index}", [pidfd])
+
+    def _relieve(self, *indexes: int) -> None:
+        """End the workers that the keeper before us left in these places."""
+        for pidfd in (pidfd for index in indexes for pidfd in self.predecessors.pop(index, [])):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            if not _has_ended(pidfd, END_S):
+                log.error("a worker of the keeper before has not ended within %.0f s of SIGKILL: it is fenced", END_S)
+            os.close(pidfd)
 
     def _become_worker(self, index: int, parent: int) -> None:
         """The child's whole life; never returns into the keeper's code."""
         status = 1
         try:
-            forking.live_with(parent)
             forking.wake_on_time()
+            if self.listener:
+                self.listener.close()  # or who asks for the memory while there is no keeper would wait here for an answer
             os.sched_setaffinity(0, {self.cores[index]})
             signal.set_wakeup_fd(-1)
             table = self.tables[index]
             views = make_worker(self.calls, self.rings, self.counters, index, self.share, self.bells, table, self.sounds, wants_ring=True)
-            MediaWorker(views, index, self.share, self.config, self.cores[index], self.epolls[index]).run()
+            family = Family(parent, self.manager)
+            MediaWorker(views, index, self.share, self.config, self.cores[index], self.epolls[index], family).run()
             status = 0
         except BaseException:
             log.exception("worker %d failed", index)
@@ -281,15 +310,18 @@ class Keeper:
     # ---- its loop ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until SIGTERM. Ready when every worker has finished a cycle."""
-        listener = handover.listen(self.config.runtime_path())
+        """Until SIGTERM, or until LEAVE. Ready when every worker has finished a cycle."""
+        self.listener = listener = handover.listen(self.config.runtime_path())
         counters_fd = segment.read_only(self.fds["counters"])
         poll = select.epoll()
         poll.register(listener.fileno(), select.EPOLLIN)
         signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(LEAVE, functools.partial(self._stop, is_leaving=True))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         started_ns = time.monotonic_ns()
         for index in range(len(self.cores)):
+            self._relieve(index)
+            self._place_ports(index)
             self.spawn(index)
         is_ready, watchdog_s, next_pat = False, watchdog_interval_s(), 0.0
         while not self.is_stopping:
@@ -312,10 +344,11 @@ class Keeper:
             if watchdog_s and time.monotonic() >= next_pat:
                 next_pat = time.monotonic() + watchdog_s
                 notify("WATCHDOG=1")
-        self._end_workers()
+        if not self.is_leaving:
+            self._end_workers()
 
-    def _stop(self, *_: object) -> None:
-        self.is_stopping = True
+    def _stop(self, *_: object, is_leaving: bool = False) -> None:
+        self.is_stopping, self.is_leaving = True, is_leaving
 
     def _end_workers(self) -> None:
         for pid in filter(None, self.pids):
@@ -323,12 +356,16 @@ class Keeper:
                 os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + END_S
         for pidfd, index in self.pidfds.items():
-            ending = select.poll()  # not select.select: descriptors beyond 1023 are usual here
-            ending.register(pidfd, select.POLLIN)
-            if not ending.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not _has_ended(pidfd, deadline - time.monotonic()):
                 log.warning("worker %d has not ended within %.0f s: it is killed", index, END_S)
                 os.kill(self.pids[index], signal.SIGKILL)
             os.waitpid(self.pids[index], 0)
+
+
+def _has_ended(pidfd: int, within_s: float) -> bool:
+    ending = select.poll()  # not select.select: descriptors beyond 1023 are usual here
+    ending.register(pidfd, select.POLLIN)
+    return bool(ending.poll(max(0.0, within_s) * 1000))
 
 
 def _stored_shape(stored: dict[str, list[int]]) -> tuple[int, int]:

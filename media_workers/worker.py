@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import time
+from typing import NamedTuple
 
 import zmq
 
@@ -47,13 +48,27 @@ ALIVE_NS = 1_000_000_000
 COMMANDS_AT_ONCE = 8
 """Opening a call takes a third of a millisecond: more at once would be heard in the calls that are up."""
 SECOND_NS = 1_000_000_000
+ORPHAN_NS = 60 * SECOND_NS
+"""How long calls go on without a keeper. Its successor starts in half a second; meanwhile nobody replaces a worker that hangs."""
+
+
+class Family(NamedTuple):
+    """Processes: the keeper that forked us, and who started that one: its successors come from there."""
+
+    keeper: int
+    manager: int
+
+    def is_over(self, parent: int, orphaned_ns: int) -> bool:
+        """Is there nothing to go on for, `parent` being who has us now?"""
+        return parent != self.keeper and (parent != self.manager or orphaned_ns > ORPHAN_NS)
 
 
 class MediaWorker:
     """Made in the forked child. `run` returns when it has been told to stop, or was replaced."""
 
-    def __init__(self, views: Views, index: int, count: int, config: Config, core: int, epoll: select.epoll) -> None:
-        self.views, self.config, self.index = views, config, index
+    def __init__(self, views: Views, index: int, count: int, config: Config, core: int, epoll: select.epoll, family: Family) -> None:
+        self.views, self.config, self.index, self.family = views, config, index, family
+        self.parented_ns = time.monotonic_ns()
         self.totals = views.totals[0]
         self.generation = int(self.totals[WORKER["generation"]])
         self.totals[WORKER["pid"]], self.totals[WORKER["core"]] = os.getpid(), core
@@ -150,7 +165,17 @@ class MediaWorker:
                 return MediaClosed(call_id, self.rows.close(call_id, now_ns) or {})
         return None
 
+    def _mind_keeper(self, now_ns: int) -> None:
+        """Without one we go on for a while: its successor ends us when it has another in our place."""
+        parent = os.getppid()
+        if parent == self.family.keeper:
+            self.parented_ns = now_ns
+        elif self.family.is_over(parent, now_ns - self.parented_ns):
+            log.warning("worker %d ends: its keeper is gone, and nobody has come in its place", self.index)
+            self.is_stopping = True
+
     def _keep_house(self, now_ns: int) -> None:
+        self._mind_keeper(now_ns)
         self.rows.release_quiet(now_ns)
         mine = slice(self.rows.first, self.rows.first + self.rows.count)
         srtp.adopt_strangers(self.views, mine)

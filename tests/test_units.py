@@ -3,6 +3,7 @@
 import configparser
 import pathlib
 import re
+import signal
 import subprocess
 
 import pytest
@@ -51,6 +52,13 @@ def test_who_talks_to_strangers_denies_memory_that_is_written_and_run() -> None:
     """numba needs it; the front and the API must not have it."""
     denying = [path.stem for path in SERVICES if "MemoryDenyWriteExecute" in service(path)]
     assert denying == ["bellframe-front", "bellframe-http"]
+
+
+def test_what_becomes_of_workers_is_the_same_under_systemd_and_the_supervisor(tmp_path: pathlib.Path) -> None:
+    for program in up.programs(up.Config(), tmp_path):
+        values = service(FOLDER / f"bellframe-{program.name.replace('-0', '@')}.service")
+        assert signal.Signals[values.get("RestartKillSignal", "SIGTERM")] == program.restart_signal
+        assert (values.get("KillMode") == "process") == program.leaves_children
 
 
 def test_the_keeper_may_store_what_the_supervisor_would() -> None:

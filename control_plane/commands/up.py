@@ -101,7 +101,10 @@ def programs(settings: Config, file: pathlib.Path) -> list[Program]:
         "front", command("sip_front"), starts_in=1, stops_in=0, stop_limit_s=drain_s, watchdog_s=FRONT_WATCHDOG_S,
         restart_signal=signal.SIGUSR1, renewed_in=2,
     )
-    keeper = Program("keeper", command("media_workers"), starts_in=0, stops_in=2, watchdog_s=KEEPER_WATCHDOG_S, renewed_in=1)
+    keeper = Program(
+        "keeper", command("media_workers"), starts_in=0, stops_in=2, watchdog_s=KEEPER_WATCHDOG_S,
+        restart_signal=signal.SIGUSR1, leaves_children=True, renewed_in=1,
+    )  # fmt: skip
     # It ends after the front, so that it hears how the last calls ended.
     http = Program("http", command("control_plane.http"), starts_in=1, stops_in=1, watchdog_s=HTTP_WATCHDOG_S, renewed_in=3)
     recorder = Program(

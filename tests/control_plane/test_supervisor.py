@@ -228,6 +228,17 @@ def test_what_a_process_started_goes_with_it(start: Callable[..., House]) -> Non
     assert house.stop() == 0
 
 
+def test_what_a_process_leaves_to_its_successor_outlives_it_but_not_the_supervisor(start: Callable[..., House]) -> None:
+    house = start(keeper={"how": "parent", "leaves_children": True})
+    house.wait_ready()
+    os.kill(int(str(house.notes("keeper", "started")[0]["pid"])), signal.SIGKILL)
+    until(lambda: len(house.notes("keeper", "has child")) == 2)
+    children = [int(str(line["child"])) for line in house.notes("keeper", "has child")]
+    assert all(is_running(pid) for pid in children)
+    assert house.stop() == 0
+    assert not any(is_running(pid) for pid in children)
+
+
 def test_nothing_outlives_a_killed_supervisor(start: Callable[..., House]) -> None:
     house = start(keeper={}, front={"how": "stubborn"})
     house.wait_ready()

@@ -221,7 +221,8 @@ def test_sigterm_ends_all_even_a_worker_that_hangs(keeper: KeeperUnderTest) -> N
     assert not os.path.exists(f"/proc/{pid}")
 
 
-def test_workers_do_not_outlive_their_keeper(keeper: KeeperUnderTest) -> None:
+def test_workers_do_not_outlive_a_keeper_that_nobody_would_start_again(keeper: KeeperUnderTest) -> None:
+    """Whoever started it does not adopt its workers, as a service manager does."""
     pid = keeper.worker("pid")
     keeper.process.kill()
     keeper.process.wait()

@@ -30,7 +30,7 @@ from control_plane.messages import (
     UpdateMedia,
 )
 from media_workers import duty_cycle, worker
-from media_workers.worker import MediaWorker
+from media_workers.worker import ORPHAN_NS, Family, MediaWorker
 from shm.counters import WORKER
 from tests.media_workers.call_under_test import SECOND
 from tests.media_workers.line import LoopbackWorker
@@ -47,7 +47,8 @@ class Scene:
         self.front = Switchboard(self.context, directory)
         self.loopback = LoopbackWorker(2)
         media = Media(port_quiet_seconds=0.0, silent_seconds_at_start=5.0, silent_seconds=7.0)
-        self.worker = MediaWorker(self.loopback.views, 0, 2, Config(media=media, runtime_directory=str(directory)), 3, self.loopback.epoll)
+        config, family = Config(media=media, runtime_directory=str(directory)), Family(os.getppid(), 1)
+        self.worker = MediaWorker(self.loopback.views, 0, 2, config, 3, self.loopback.epoll, family)
 
     def told(self, count: int = 1, wait_ms: int = 1000) -> list[Message]:
         """Messages that reach the front, within a second."""
@@ -70,6 +71,22 @@ def _scene() -> Iterator[Scene]:
         scene = Scene(pathlib.Path(directory))
         yield scene
         scene.close()
+
+
+def test_a_worker_goes_on_while_its_keeper_may_come_back_and_no_longer() -> None:
+    family = Family(keeper=20, manager=10)
+    assert not family.is_over(20, 0)
+    assert not family.is_over(10, ORPHAN_NS), "the manager has us, and starts another keeper"
+    assert family.is_over(10, ORPHAN_NS + 1), "it does not"
+    assert family.is_over(1, 0), "the manager is gone as well"
+
+
+def test_it_ends_by_itself_when_keeper_and_manager_are_gone(scene: Scene) -> None:
+    scene.worker._keep_house(0)
+    assert not scene.worker.is_stopping
+    scene.worker.family = Family(keeper=-1, manager=-2)
+    scene.worker._keep_house(0)
+    assert scene.worker.is_stopping
 
 
 def obey(scene: Scene, message: Message) -> Message | None:

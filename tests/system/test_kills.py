@@ -25,5 +25,6 @@ def test_no_call_is_lost_or_recorded_twice_whichever_process_is_killed() -> None
     assert set(found) == {"worker", "front", "bridge", "keeper", "stopped worker"}
     for kind, row in found.items():
         assert (row["lost"], row["failed_setups"], row["out_of_order_afterwards"]) == (0, 0, 0), (kind, row)
+    assert found["keeper"]["gap_ms"]["100"] < found["keeper"]["back_ms"]["50"], "its workers go on until its successor has others"
     assert found["stopped worker"]["breathes"]["100"] == 0, "it was gone before its successor began"
     assert records["calls"] > 30 and (records["missing"], records["twice"]) == (0, 0)
