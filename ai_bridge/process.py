@@ -66,7 +66,7 @@ def load_routes(settings: config.Config) -> bool:
 
     False: not one of them can be had, so every call would fail.
     """
-    references = dict.fromkeys(route.agent for route in settings.routes)
+    references = dict.fromkeys(route.agent for route in settings.routes if route.agent)
     bad = 0
     for reference in references:
         try:

@@ -3,11 +3,13 @@
 An unknown key, a wrong type or an impossible value is refused with the place and the remedy.
 """
 
+import difflib
 import operator
 import os
 import pathlib
+import re
 import tomllib
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -403,5 +405,18 @@ def _with_line(reason: str, text: str) -> str:
     key = unknown or path.rpartition(".")[2].partition("[")[0]
     for number, line in enumerate(text.splitlines(), 1):
         if key and line.split("=")[0].strip().strip("[]").rpartition(".")[2] == key:
-            return f"line {number}: {reason}"
+            return f"line {number}: {reason}{_known_instead(unknown, path)}"
     return reason
+
+
+def _known_instead(unknown: str, path: str) -> str:
+    """Of a key that is not known: the one that was meant, or all that there are."""
+    kind: Any = Config
+    for name in re.sub(r"\[[^]]*\]", "", path).split(".") if path else ():
+        kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == name), None)
+        kind = next((one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+        if kind is None:
+            return ""
+    names = [field.encode_name for field in msgspec.structs.fields(kind)] if unknown else []
+    meant = difflib.get_close_matches(unknown, names, 1)
+    return f"; did you mean {meant[0]}?" if meant else f"; there are {', '.join(names)}" if names else ""

@@ -7,6 +7,7 @@ successor starts, which then replaces each by its own.
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -148,6 +149,9 @@ class Keeper:
             try:
                 pairs.append(sockets.bind_pair(host, port, self.config.media.dscp))
             except OSError as failure:
+                if failure.errno == errno.EADDRNOTAVAIL:
+                    text = "this machine has no such address (`ip address` shows those that it has), or not yet"
+                    raise ConfigurationError(f"sip.listen: no audio can come in on {host}: {text}") from failure
                 taken.append(f"{port} ({failure})")
         if not pairs:
             why = f"none of {self.config.media.rtp_ports} can be bound on {host}, the first is {taken[0]}"

@@ -13,8 +13,10 @@ from control_plane.config import Sip
 from control_plane.logs import clean
 from control_plane.sources import Sources
 from sip_front.admission import MAX_KNOWN_HOSTS, Refusal, fold
+from sip_front.challenged import Challenged
 from sip_front.digest import Server, User, Verdict
 from sip_front.message import Request
+from sip_front.uri import number_of
 
 log = logging.getLogger("sip")
 SECOND = 1_000_000_000
@@ -67,6 +69,7 @@ class Callers:
         self.verdicts: dict[str, tuple[str, ...]] = {}
         self.misses: dict[str, Misses] = {}
         self.budgets: dict[str, tuple[float, int]] = {}
+        self.challenged = Challenged()
         self.tokens, self.filled_at_ns = STRANGERS_BURST, 0
         """Of all strangers together."""
 
@@ -142,8 +145,12 @@ class Callers:
     def _authenticate(self, server: Server, request: Request, host: str, now_ns: int) -> Admitted:
         misses = self.misses.get(host)
         if misses and now_ns < misses.banned_until_ns:
-            return Admitted("", Refusal(0, f"{host} is banned for wrong passwords"))
+            return Admitted("", Refusal(0, f"silence: {host} is banned for wrong passwords, {_left(misses, now_ns)} s more"))
         verdict = server.verify(request, host, now_ns)
+        if verdict.kind != "absent":
+            self.challenged.hear(host)
+        elif request.method == "INVITE":
+            self.challenged.ask(host, number_of(request.uri), now_ns)
         if verdict.kind == "passed":
             self.misses.pop(host, None)
             return self._admit_user(verdict.user, host)
@@ -152,7 +159,8 @@ class Callers:
         if verdict.kind == "refused" and verdict.is_own_nonce:
             self._count_miss(host, verdict, now_ns)
         headers = server.challenge(host, now_ns, verdict.kind == "stale")
-        return Admitted("", Refusal(401, _why_unauthorized(verdict, host), more_headers=headers, is_expected=verdict.kind != "refused"))
+        why = _why_unauthorized(verdict, host, verdict.user in server.users)
+        return Admitted("", Refusal(401, why, more_headers=headers, is_expected=verdict.kind != "refused"))
 
     def _admit_user(self, user: str, host: str) -> Admitted:
         trunk = self.trunk_of_user.get(user, "")
@@ -191,9 +199,17 @@ class Callers:
             )  # fmt: skip
 
 
-def _why_unauthorized(verdict: Verdict, host: str) -> str:
+def _left(misses: Misses, now_ns: int) -> int:
+    return -(-(misses.banned_until_ns - now_ns) // SECOND)
+
+
+def _why_unauthorized(verdict: Verdict, host: str, is_known: bool) -> str:
+    """For the log: the far end does not learn whether there is such a user."""
     if verdict.kind == "absent":
         return f"401: {host} is asked for a user name and a password; it is in no allow list either"
     if verdict.kind == "stale":
         return f"401: {host} used an old nonce and is asked again"
-    return f"401: user {clean(verdict.user, 80)!r} from {host} is not known here, or its password is wrong; look at [[users]]"
+    user = clean(verdict.user, 80)
+    if is_known:
+        return f"401: {host} gave a wrong password for user {user!r}; mend it in the phone, or in [[users]]"
+    return f"401: {host} calls itself {user!r}, and [[users]] has no such user; mend the user name in the phone, or add it"

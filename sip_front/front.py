@@ -387,6 +387,10 @@ class Front:
         self.trunks.tick(now_ns)
         self.toll_guard.tick(self, now_ns, time.time())
         self.phones.registrar.expire(now_ns)
+        for host, number in self.callers.challenged.take_silent(now_ns):
+            if self.admission.is_worth_a_line(host, "401", now_ns):
+                text = "refused the call from %s to %s with 401: it was asked for a password and gave none; if it is your trunk, %s"
+                log.warning(text, host, number, "add its network to allow of its [[trunks]], or to sip.allow")
         self.admission.log_the_rest(now_ns)
 
 

@@ -91,7 +91,8 @@ class Invitation(Part):
             self._receive_failure(response, now_ns)
 
     def _why_unheard(self) -> str:
-        return self.session.transport_failure or f"no response from {self.session.peer} for {TIMEOUT_NS // 10**9} s"
+        remedy = "look at its address and port, at firewalls, and whether it takes calls from this host"
+        return self.session.transport_failure or f"no response from {self.session.peer} for {TIMEOUT_NS // 10**9} s; {remedy}"
 
     def _try_next(self, response: Response | None, now_ns: int) -> bool:
         """RFC 3263 4.3: the same request as another transaction, to the next server of that name."""

@@ -47,6 +47,9 @@ class Originator:
             return f"cannot call as {clean(order.call_id, 80)!r}: an id has 1 to {MAX_CALL_ID} printable ASCII characters and no space"
         if not order.agent and not order.beside:
             return f"who is to talk to {clean(order.to, 80)}? Name an agent, or with beside the call that it is to be joined with"
+        why_not_agent = self.front.staff.why_not_agent(order.agent)
+        if why_not_agent:
+            return why_not_agent
         if self.front.admission.is_draining:
             return DRAINING
         if order.tenant and order.tenant not in self.front.tenants:

@@ -1,5 +1,6 @@
 """The sockets that SIP comes in by, and which of them a far end is reached from."""
 
+import errno
 import functools
 import ipaddress
 import socket
@@ -178,6 +179,9 @@ def _bind(listener: Listener, wanted: list[Listener]) -> socket.socket:
         one.close()
         shows = "ss -tlpn" if is_stream else "ss -ulpn"
         place = str(listener).removeprefix("udp:")
-        remedy = f"another program has it (`{shows}` shows which), or choose another port"
+        remedy = {
+            errno.EADDRNOTAVAIL: "this machine has no such address (`ip address` shows those that it has), or not yet",
+            errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, which the unit gives; or choose another port",
+        }.get(failure.errno or 0, f"another program has it (`{shows}` shows which), or choose another port")
         raise ConfigurationError(f"sip.listen: cannot listen on {place}: {failure.strerror}; {remedy}") from failure
     return one

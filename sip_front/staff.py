@@ -37,6 +37,8 @@ BRIDGE_AWAY_LIMIT_NS = 30_000_000_000
 class Staff:
     def __init__(self, front: "Front") -> None:
         self.front, self.peers = front, front.peers
+        self.built_in: tuple[str, ...] = ()
+        """Names of agents that bridges bring along; empty: none has reported yet."""
 
     # ---- who takes a call -------------------------------------------------------------------------------------------
 
@@ -54,6 +56,12 @@ class Staff:
                 call.bridge = peer.index
         return ""
 
+    def why_not_agent(self, agent: str) -> str:
+        """Before anybody is rung for it. Whether a MODULE:CLASS can be loaded, its bridge sees."""
+        if not agent or ":" in agent or not self.built_in or agent in self.built_in:
+            return ""
+        return f"there is no agent {clean(agent, 80)!r}: built in are {', '.join(self.built_in)}; your own is named MODULE:CLASS"
+
     def beside(self, call_id: str, tenant: str, now_ns: int) -> Peer | str:
         """The worker of that call, or why another one cannot be on it."""
         beside = self.front.calls.get(call_id)
@@ -68,6 +76,7 @@ class Staff:
 
     def hear(self, alive: Alive, identity: bytes, now_ns: int) -> None:
         peer, is_new, is_replaced = self.peers.hear(alive, identity, now_ns)
+        self.built_in = alive.agents or self.built_in
         if alive.role == "worker" and (is_new or is_replaced):
             self.front.messages.append((peer.identity, FrontStarted(self.front.front_id)))
         if is_new:

@@ -86,7 +86,8 @@ class Trunks:
         if addresses:
             self.addresses[gateway] = addresses
         elif not gateway.why:
-            log.warning("gateway %s: its name has no address (%s); look at its spelling and at DNS", gateway.name, clean(why, 200))
+            trunk = next((trunk.name for trunk in self.by_name.values() if gateway in trunk.hops), "")
+            log.warning("trunk %s: gateway %s cannot be called: %s", trunk, gateway.name, clean(why, 200))
         gateway.why = "" if addresses or self.addresses.get(gateway) else "its name has no address"
         gateway.asked_ns = now_ns + (ADDRESS_LIFE_NS if addresses else QUICK_LOOKUP_NS)
 

@@ -2,6 +2,8 @@
 
 import argparse
 import pathlib
+import sys
+from importlib.machinery import PathFinder
 
 from control_plane import config, table
 from control_plane.errors import ConfigurationError
@@ -65,6 +67,35 @@ def warnings(settings: config.Config) -> list[str]:
         if trunk.gateways and not trunk.allow_numbers and not trunk.register
     ]
     found += shadowed(settings)
+    found += missing_files(settings)
+    found += missing_agents(settings)
+    return found
+
+
+def missing_files(settings: config.Config) -> list[str]:
+    """Named, and not on this machine: right where the file is meant for another one."""
+    sip, media = settings.sip, settings.media
+    named = [(f"sip.{name}", getattr(sip, name)) for name in ("tls_certificate", "tls_key", "tls_client_ca", "tls_server_ca")]
+    named += [("media.music", media.music)]
+    for kind, owners in (("trunks", settings.trunks), ("users", settings.users)):
+        named += [(f'{kind} "{one.name}".password_file', one.password_file) for one in owners if one.password_file.startswith("/")]
+    return [
+        f"{where}: there is no file {file} on this machine, and calls need it; write it, or mend the path"
+        for where, file in named
+        if file and not pathlib.Path(file).is_file()
+    ]
+
+
+def missing_agents(settings: config.Config) -> list[str]:
+    """MODULE:CLASS whose module is nowhere. Nothing is imported: that would run it."""
+    folder = str(pathlib.Path(settings.bridge.modules or ".").resolve())
+    found = []
+    for agent in dict.fromkeys(route.agent for route in settings.routes):
+        module, colon, _ = agent.partition(":")
+        is_ours = colon and "://" not in agent and module != "door"
+        if is_ours and PathFinder.find_spec(module.partition(".")[0], [folder, *sys.path]) is None:
+            remedy = f"put {module}.py there, or name its folder in bridge.modules"
+            found.append(f'agent "{agent}": there is no module {module} in {folder}; {remedy}')
     return found
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import zmq
 
-from ai_bridge.process import main
+from ai_bridge.process import load_routes, main
 from control_plane.channel import Switchboard
+from control_plane.config import Config, Route
 from control_plane.messages import AgentFailed, AgentStarted, Alive, Message, StartAgent
 from shm import counters, doorbell, handover, layout, segment
 from tests.ai_bridge.line import Line, tone
@@ -149,3 +150,9 @@ def test_an_agent_that_takes_its_process_down_is_followed_at_once_by_the_same_pa
         parent.wait()
         parent.stderr.close()
         house.close()
+
+
+def test_a_server_that_only_rings_phones_wants_no_agent(caplog: pytest.LogCaptureFixture) -> None:
+    only_phones = Config(routes=(Route(phones=("anna",)), Route(refuse=603)))
+    assert load_routes(only_phones) and not caplog.records
+    assert not load_routes(Config(routes=(Route(phones=("anna",)), Route(agent="nothing:Here")))) and "nothing" in caplog.text

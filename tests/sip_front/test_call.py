@@ -6,7 +6,9 @@ import pytest
 
 from control_plane.messages import (
     AgentFailed,
+    Alive,
     CloseMedia,
+    Failed,
     FrontStarted,
     HangUp,
     MediaOpened,
@@ -391,10 +393,20 @@ def test_a_failure_is_acknowledged_and_named(network: Network, machine: Machine,
     assert machine.states == [] and machine.last_cause.startswith(f"{status} {reason}")
 
 
+def test_an_agent_that_is_not_there_rings_nobody(network: Network, machine: Machine, phone: Phone) -> None:
+    machine.tell(b"bridge-0", Alive("bridge", 0, machine.pids[b"bridge-0"], agents=("echo", "menu")))
+    for agent in ("ehco", "echo"):
+        machine.tell(b"operator", Originate(agent, "sip:bob@192.0.2.10", agent))
+    network.run()
+    (failed,) = machine.told(Failed, b"operator")
+    assert failed.why == "there is no agent 'ehco': built in are echo, menu; your own is named MODULE:CLASS"
+    assert len(phone.requests("INVITE")) == 1
+
+
 def test_nobody_there(network: Network, machine: Machine) -> None:
     originate(machine, network, to="sip:100@203.0.113.1")
     network.run(33)
-    assert machine.last_cause == "no response from 203.0.113.1:5060 for 32 s"
+    assert machine.last_cause.startswith("no response from 203.0.113.1:5060 for 32 s; look at its address and port")
 
 
 def test_a_call_of_ours_that_rings_is_cancelled(network: Network, machine: Machine, phone: Phone) -> None:

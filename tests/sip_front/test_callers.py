@@ -127,7 +127,7 @@ def test_the_first_challenge_is_no_line_in_the_log_and_a_wrong_password_is() -> 
     first = ours.admit(request(), ELSEWHERE, NOW).refusal
     wrong = ours.admit(authorized(ours, ELSEWHERE, password="x"), ELSEWHERE, NOW).refusal
     assert first is not None and first.is_expected and wrong is not None and not wrong.is_expected
-    assert "user 'desk' from 198.51.100.7 is not known here, or its password is wrong" in wrong.text
+    assert "198.51.100.7 gave a wrong password for user 'desk'" in wrong.text
 
 
 def test_known_and_unknown_users_get_the_same_answer() -> None:

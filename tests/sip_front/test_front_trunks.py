@@ -73,6 +73,22 @@ def test_a_user_calls_from_anywhere_with_the_password_and_goes_on_without(networ
     assert machine.states == []
 
 
+def test_a_trunk_that_no_list_allows_is_named_when_it_does_not_answer_the_challenge(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine_with(network, Trunk("phones", users=("desk",)), users=(User("desk", password=Secret("secret")),))
+    phone, carrier = Phone(network, "198.51.100.1"), Phone(network, "198.51.100.2")
+    challenge = phone.invite(branch="first")[0]
+    assert isinstance(challenge, Response)
+    phone.invite(branch="second", headers=credentials(challenge), tag="")
+    carrier.invite(call_id="theirs", to="+4930")
+    assert [m.status for m in carrier.got if isinstance(m, Response)] == [401]
+    with caplog.at_level(logging.WARNING):
+        network.run(10)
+    lines = [record.getMessage() for record in caplog.records if "401" in record.getMessage()]
+    assert len(lines) == 1 and "from 198.51.100.2 to +4930 with 401" in lines[0] and "add its network to allow" in lines[0]
+
+
 def test_a_user_may_cancel_and_repeat_what_was_let_in(network: Network) -> None:
     machine = machine_with(network, Trunk("phones", users=("desk",)), users=(User("desk", password=Secret("secret")),))
     machine.deaf |= {b"bridge-0", b"bridge-1"}
@@ -99,7 +115,7 @@ def test_a_wrong_password_leaves_a_line_that_says_so(network: Network, caplog: p
         assert isinstance(challenge, Response)
         again = phone.invite(branch="second", headers=credentials(challenge, "wrong"), tag="")
     assert [m.status for m in again if isinstance(m, Response)] == [401]
-    assert "user 'desk' from 198.51.100.7 is not known here, or its password is wrong" in caplog.text
+    assert "198.51.100.7 gave a wrong password for user 'desk'" in caplog.text
     assert machine.front.user_agent.refused_calls == 1
 
 

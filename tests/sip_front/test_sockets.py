@@ -86,6 +86,11 @@ def test_a_port_that_is_taken_is_said_with_the_remedy(bind: Bind) -> None:
         bind(f"udp:127.0.0.1:{port(taken)}")
 
 
+def test_an_address_that_this_machine_does_not_have_is_said_with_the_remedy(bind: Bind) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot listen on 192.0.2.77:5060: .*`ip address` shows"):
+        bind("udp:192.0.2.77:5060")
+
+
 def test_what_was_kept_is_taken_up_again_and_what_is_named_no_more_is_closed(bind: Bind, monkeypatch: pytest.MonkeyPatch) -> None:
     before = bind("127.0.0.1:0")
     copies = [one.socket.dup() for one in before.bound]

@@ -101,4 +101,4 @@ def test_who_guesses_a_password_gets_nothing_and_a_line_names_it(start_server: S
     server = start_server(**PHONES)
     sipp.run("wrong_password", server.sip_port, tmp_path, *known_as("guess", server), calls=9, rate=5)
     assert server.status().calls_total == 0
-    assert "user 'desk' from 127.0.0.1 is not known here, or its password is wrong; look at [[users]]" in server.log()
+    assert "127.0.0.1 gave a wrong password for user 'desk'; mend it in the phone" in server.log()
