@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import zmq
 
-from ai_bridge import loader, models, silero
+from ai_bridge import loader, models, silero, twiml
 from ai_bridge.agent import Agent
 from ai_bridge.bridge import Bridge
 from ai_bridge.parent import SIGN_S, Parent
@@ -31,6 +31,7 @@ from control_plane import config, logs
 from control_plane.channel import Channel
 from control_plane.credentials import Credentials
 from control_plane.errors import BellframeError, ConfigurationError, Exhausted
+from control_plane.reach import Reach
 from shm import handover
 from shm.jit import compile_apart
 from shm.layout import Rings
@@ -117,6 +118,7 @@ def live(settings: config.Config, index: int, give_sign: Callable[[], None], is_
         log.error("%s", failure)
         return 1
     models.credentials = Credentials(settings.keys)
+    twiml.reach = Reach(settings.reachable_networks)
     if not load_routes(settings):
         return 1
     gc.collect()

@@ -20,6 +20,7 @@ from control_plane.formats import check_names
 from control_plane.http_config import Http, Records, Traces, check_http, check_records, check_traces
 from control_plane.listen_config import check_listen
 from control_plane.listen_config import parse_address as parse_address
+from control_plane.reach import Reach
 from control_plane.route_config import Route as Route
 from control_plane.route_config import check_routes
 from control_plane.secret import Secret, decode_hook, reveal_hook
@@ -206,6 +207,9 @@ class Config(Section):
     """Sockets of our own processes, entered by our user only. Empty: systemd's, or one below the user's runtime directory."""
     state_directory: str = ""
     """What must outlive a restart of the machine: what was spent today. Empty: systemd's StateDirectory, or the sockets' directory."""
+    reachable_networks: tuple[str, ...] = ()
+    """Private networks, "10.1.0.0/16", that addresses may lead to which a token or a document from elsewhere names (TwiML, webhooks of
+    tenants' calls). All others of those are asked on the internet only. What this file names, and an application that it names, is free."""
     log_format: str = "text"
     """text for people, json for machines."""
 
@@ -307,6 +311,7 @@ def parse_cores(text: str) -> list[int]:
 def check(config: Config) -> Config:
     """What types cannot say. Raises ConfigurationError with the first thing that is wrong."""
     check_listen(config.sip)
+    Reach(config.reachable_networks)
     parse_ports(config.media.rtp_ports)
     for setting, low, high, remedy in LIMITS:
         value = operator.attrgetter(setting)(config)

@@ -12,8 +12,12 @@ from control_plane.secret import Secret
 from control_plane.tokens import check_token
 from control_plane.trunk_config import Trunk, User
 
-OPERATORS_ARGUMENTS = frozenset(("directory", "fallback", "key", "key_header", "play", "record", "recordings", "tools"))
-"""Of agents of ours: they name files, keys, code and other agents, of this machine or of others' calls. So do those in ..._file."""
+OPERATORS_ARGUMENTS = frozenset((
+    "directory", "fallback", "key", "key_header", "play", "record", "recordings", "tools",
+    "document", "document_url", "status_callback", "tools_url",
+))  # fmt: skip
+"""Of agents of ours: they name files, keys, code and other agents, of this machine or of others' calls, or places that this machine asks.
+So do those in ..._file."""
 
 
 class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +57,7 @@ def why_not_arguments(arguments: Mapping[str, str]) -> str:
     """Of a call that a tenant orders; empty: its agent may have them."""
     for name, value in arguments.items():
         if name in OPERATORS_ARGUMENTS or name.endswith("_file") or (name == "greeting" and value.endswith(".wav")):
-            return f"the argument {name} is for operators: it names files, keys or code of the server"
+            return f"the argument {name} is for operators: it names files, keys, code or places that the server asks"
     return ""
 
 

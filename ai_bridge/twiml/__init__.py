@@ -4,5 +4,10 @@
 the bots of <Connect> and <Start>.
 """
 
+from control_plane.reach import Reach
+
 TWIML = "twiml"
 """Before the address in a reference; alone it is the agent of a call that had another one, until it was told what to do instead."""
+
+reach = Reach()
+"""Where documents may lead that are not of the route's own application. Set when the process starts, from its configuration."""

@@ -66,6 +66,8 @@ class TwimlAgent(Agent):
         self.account_sid = self.options.account or NO_ACCOUNT
         self.base = self.settings.document_url or self.url
         """Addresses in the document are relative to where it came from."""
+        self.is_own = not (self.settings.document or self.settings.document_url)
+        """The document is of the route's own application, which may name whatever it likes."""
         self.connected: StreamBot | None = None
         self.listeners: dict[str, StreamBot] = {}
         self.keys: Keys | None = None
@@ -86,6 +88,7 @@ class TwimlAgent(Agent):
             self.connected.leave("another document takes its place")
             self.connected = None
         self.call.new_turn()
+        self.is_own = False
         self._begin(self._run(document) if document else self._go(Goto(url, method, {})))
 
     # ---- documents --------------------------------------------------------------------------------------------
@@ -133,7 +136,9 @@ class TwimlAgent(Agent):
             raise TwimlFailed(f"{AT_ONCE} documents were asked for within {AT_ONCE_S:g} s: they go in a circle")
         self._asked.append(now)
         self.base = self.address(goto.url)
-        return await self.web.ask(self.base, goto.method, {**self.facts(), **goto.form})
+        document = await self.web.ask(self.base, goto.method, {**self.facts(), **goto.form}, self.is_own)
+        self.is_own = self.web.is_home(self.base)
+        return document
 
     def address(self, url: str) -> str:
         """Of what a document names."""
@@ -172,7 +177,7 @@ class TwimlAgent(Agent):
         if not url:
             return
         try:
-            await self.web.ask(self.address(url), method, {**self.facts(status), **form})
+            await self.web.ask(self.address(url), method, {**self.facts(status), **form}, self.is_own)
         except TwimlFailed as failure:
             log.warning("a status callback failed: %s", failure, extra={"call_id": self.call.call_id})
 

@@ -5,13 +5,16 @@ import contextlib
 import functools
 import os
 import pathlib
+import socket
 import time
+import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
+from ai_bridge import twiml
 from ai_bridge.awaited import Utterance
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.offline_speech import SpeechFailed, Voice
@@ -210,7 +213,7 @@ async def play(agent: "TwimlAgent", verb: Element) -> None:
     if not verb.text:
         return
     url = agent.address(verb.text)
-    content, _ = await agent.web.sound(url)
+    content, _ = await agent.web.sound(url, agent.is_own)
     try:
         pcm, rate_hz = decode_wav(content)
     except TwimlFailed as failure:
@@ -327,7 +330,18 @@ async def keep(agent: "TwimlAgent", taking: Taking) -> dict[str, str]:
 # ---- bots ---------------------------------------------------------------------------------------------------------
 
 
-def stream(agent: "TwimlAgent", verb: Element, is_listener: bool) -> tuple[str, StreamBot]:
+async def in_reach(url: str) -> None:
+    """Raises TwimlFailed for a bot that only the route's own application may name."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 443
+        for *_, address in await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            twiml.reach.check(str(address[0]), host)
+    except (OSError, ValueError) as failure:
+        raise TwimlFailed(f"<Stream>: {failure}") from None
+
+
+async def stream(agent: "TwimlAgent", verb: Element, is_listener: bool) -> tuple[str, StreamBot]:
     """The bot of the one <Stream> in here, and its name."""
     only(verb, "Stream")
     if len(verb.children) != 1:
@@ -339,6 +353,8 @@ def stream(agent: "TwimlAgent", verb: Element, is_listener: bool) -> tuple[str, 
         raise TwimlFailed(f'<Stream url="{url[:200]}">: it begins with wss://')
     if track != "inbound_track":
         raise TwimlFailed(f'<Stream track="{track[:40]}">: there is inbound_track here, what the caller says')
+    if not agent.is_own:
+        await in_reach(url)
     name = inner.attributes.get("name", url)
 
     def report(event: str, why: str) -> None:
@@ -352,7 +368,7 @@ def stream(agent: "TwimlAgent", verb: Element, is_listener: bool) -> tuple[str, 
 
 
 async def connect(agent: "TwimlAgent", verb: Element) -> Goto | None:
-    _, agent.connected = stream(agent, verb, is_listener=False)
+    _, agent.connected = await stream(agent, verb, is_listener=False)
     try:
         why = await agent.connected.ended
     finally:
@@ -365,7 +381,7 @@ async def connect(agent: "TwimlAgent", verb: Element) -> Goto | None:
 async def start(agent: "TwimlAgent", verb: Element) -> None:
     if len(agent.listeners) >= MOST_LISTENERS:
         raise TwimlFailed(f"<Start>: {MOST_LISTENERS} streams listen already")
-    name, bot = stream(agent, verb, is_listener=True)
+    name, bot = await stream(agent, verb, is_listener=True)
     agent.listeners[name] = bot
     bot.ended.add_done_callback(lambda _: agent.listeners.pop(name, None))
 

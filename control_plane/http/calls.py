@@ -115,7 +115,7 @@ async def create(request: web.Request) -> web.Response:
         raise Refusal(422, "$.agent: name who talks, or with `beside` the call that it is to be joined with")
     check_order(request, order.agent, [order.arguments])
     if order.webhook:
-        services.webhooks.check_url(order.webhook)
+        services.webhooks.check_url(order.webhook, bool(tenant_of(request)))
     key = request.headers.get("Idempotency-Key")
     bearer = services.access.tokens.bearer(request.headers.get("Authorization", "")) or b""
     call_id = f"out-{secrets.token_hex(16)}" if key is None else call_id_of(key, bearer)
@@ -125,7 +125,7 @@ async def create(request: web.Request) -> web.Response:
         return web.Response(status=202, body=known, content_type=JSON, headers=headers)
     try:
         if order.webhook:
-            services.webhooks.send_to(call_id, order.webhook)
+            services.webhooks.send_to(call_id, order.webhook, bool(tenant_of(request)))
         named = msgspec.structs.asdict(order)
         del named["webhook"]
         await obey(request, Originate(call_id=call_id, tenant=tenant_of(request), **named))

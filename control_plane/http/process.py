@@ -27,6 +27,7 @@ from control_plane.http.services import Services
 from control_plane.http.spans import Spans
 from control_plane.http.webhooks import Webhooks
 from control_plane.http_config import Http
+from control_plane.reach import Reach
 from control_plane.record_store import make_store
 from control_plane.tokens import load_tokens, read_secret
 
@@ -37,7 +38,7 @@ BACKLOG, KEEPALIVE_S, SHUTDOWN_S = 128, 30.0, 1.0
 def make_services(config: Config, link: Link) -> Services:
     """Raises ConfigurationError."""
     http = config.http
-    webhooks = Webhooks(http.webhook, read_signing_secret(http))
+    webhooks = Webhooks(http.webhook, read_signing_secret(http), reach=Reach(config.reachable_networks))
     tokens = load_tokens(http.tokens, http.token_file, "http.token_file")
     access = Access(tokens, tenant_tokens(config.tenants, tokens))
     return Services(config, link, access, webhooks, Media(config.runtime_path()))

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import logging
 import time
+import urllib.parse
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
@@ -17,8 +18,10 @@ import aiohttp
 import msgspec
 
 from control_plane.client import plain
+from control_plane.guarded_resolver import Guarded
 from control_plane.http.problem import Refusal
 from control_plane.messages import CallFacts
+from control_plane.reach import Reach, Unreachable
 
 log = logging.getLogger("webhooks")
 MAX_QUEUED, MAX_PLACES = 10_000, 10_000
@@ -33,29 +36,41 @@ Event = tuple[str, int, bytes]
 class Webhooks:
     """`take` is told of every change. `start` before, `close` at the end."""
 
-    def __init__(self, url: str, secret: str, post: Post | None = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self.url, self.secret, self.post, self.sleep = url, secret.encode(), post or self._post, sleep
+    def __init__(
+        self, url: str, secret: str, post: Post | None = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        reach: Reach | None = None,
+    ) -> None:  # fmt: skip
+        self.url, self.secret, self.post, self.sleep, self.reach = url, secret.encode(), post, sleep, reach or Reach()
         self.places: OrderedDict[str, str] = OrderedDict()
         """Call -> where its changes go, if not to `url`."""
+        self.guarded: set[str] = set()
+        """Of these calls the places were named by a tenant: they are asked within `reach` only."""
         self.seen: OrderedDict[str, tuple[str, int]] = OrderedDict()
         """Call -> the last event and its number."""
         self.queues: dict[str, deque[Event]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.queued = self.sent = self.failed = self.dropped = 0
         self.quiet_until = 0.0
-        self.session: aiohttp.ClientSession | None = None
+        self.sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    def check_url(self, url: str) -> None:
+    def check_url(self, url: str, is_tenants: bool) -> None:
         """Raises Refusal."""
         if not url.startswith(("https://", "http://")):
             raise Refusal(422, "webhook: name a URL that begins with https://")
         if not self.secret:
             raise Refusal(422, "webhook: the server has no http.webhook_secret to sign with, so it sends nothing")
+        if is_tenants:
+            try:
+                self.reach.check_host(urllib.parse.urlsplit(url).hostname or "")
+            except (Unreachable, ValueError) as failure:
+                raise Refusal(403, f"webhook: {failure}") from None
 
-    def send_to(self, call_id: str, url: str) -> None:
+    def send_to(self, call_id: str, url: str, is_tenants: bool) -> None:
         self.places[call_id] = url
+        if is_tenants:
+            self.guarded.add(call_id)
         while len(self.places) > MAX_PLACES:
-            self.places.popitem(last=False)
+            self.guarded.discard(self.places.popitem(last=False)[0])
 
     def take(self, facts: CallFacts) -> None:
         url = self.places.get(facts.call_id, self.url)
@@ -100,6 +115,7 @@ class Webhooks:
                 self.queued -= 1
                 if kind == "call.ended":
                     self.places.pop(call_id, None)
+                    self.guarded.discard(call_id)
         finally:
             self.queued -= len(queue)
             del self.queues[call_id]
@@ -114,7 +130,7 @@ class Webhooks:
                 "Bellframe-Delivery": f"{call_id}-{number}",
             }
             try:
-                status = await self.post(url, body, headers)
+                status = await (self.post(url, body, headers) if self.post else self._post(call_id, url, body, headers))
                 why = f"it answers {status}"
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as failure:
                 status, why = 0, str(failure) or type(failure).__name__
@@ -127,12 +143,18 @@ class Webhooks:
         self._complain("%s of a call could not be delivered: %s; look at the receiver", kind, why)
         return False
 
-    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> int:
-        if self.session is None:
-            connector = aiohttp.TCPConnector(limit=256, limit_per_host=32)  # one dead receiver must not hold up the others
-            self.session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    async def _post(self, call_id: str, url: str, body: bytes, headers: dict[str, str]) -> int:
+        is_guarded = call_id in self.guarded
+        if is_guarded:
+            self.reach.check_host(urllib.parse.urlsplit(url).hostname or "")
+        session = self.sessions.get(is_guarded)
+        if session is None:
+            resolver = Guarded(self.reach) if is_guarded else None
+            # one dead receiver must not hold up the others
+            connector = aiohttp.TCPConnector(limit=256, limit_per_host=32, resolver=resolver)
+            session = self.sessions[is_guarded] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         limit = aiohttp.ClientTimeout(total=None, sock_connect=TRY_LIMIT_S, sock_read=TRY_LIMIT_S)
-        async with self.session.post(url, data=body, headers=headers, timeout=limit, allow_redirects=False) as response:
+        async with session.post(url, data=body, headers=headers, timeout=limit, allow_redirects=False) as response:
             return response.status
 
     def _complain(self, text: str, *values: object) -> None:
@@ -147,8 +169,8 @@ class Webhooks:
             await asyncio.wait(list(self.tasks), timeout=1.0)
         for task in list(self.tasks):
             task.cancel()
-        if self.session is not None:
-            await self.session.close()
+        for session in self.sessions.values():
+            await session.close()
 
 
 def sign(secret: bytes, at: str, body: bytes) -> str:

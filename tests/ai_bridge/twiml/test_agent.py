@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from ai_bridge import twiml
 from ai_bridge.loader import load
 from ai_bridge.twiml.sound import encode_wav
 from ai_bridge.twiml.web import sign
 from control_plane.call_sid import call_sid
 from control_plane.errors import ConfigurationError
 from control_plane.messages import AnswerCall, HangUp, InstructCall, Noted
+from control_plane.reach import Reach
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.twiml.webhook import Play, Webhook, play, serving
 
@@ -153,7 +155,9 @@ def test_a_live_call_is_told_to_do_something_else(tmp_path):
     play(tmp_path, Webhook(answer='<Play loop="0">long</Play>', **sounds), act)
 
 
-def test_a_call_of_another_agent_is_told_too(tmp_path):
+def test_a_call_of_another_agent_is_told_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(twiml, "reach", Reach(("127.0.0.0/8",)))
+
     async def act(p: Play) -> None:
         await p.scene.call("echo", "b", row=1, arguments={"shop": "12"})
         assert p.scene.switchboard.send(b"bridge-0", InstructCall("b", url=f"{p.webhook.url}/other", method="GET"))
@@ -177,3 +181,36 @@ def test_a_wrong_address_or_method_is_named(tmp_path):
         assert "a" not in p.bridge.calls or p.bridge.calls["a"].has_ended
 
     play(tmp_path, Webhook(), act, arguments={"method": "PUT"})
+
+
+@pytest.mark.parametrize(
+    "asked", ["/next", "<Play>{}/tone.wav</Play>", "<Redirect>{}/next</Redirect>", '<Connect><Stream url="ws://{}/"/></Connect>']
+)
+def test_what_a_token_posts_leads_to_the_routes_application_or_the_internet_only(tmp_path, monkeypatch, asked):
+    """Another port of this machine is somebody else's. With the network allowed it is asked."""
+    other = Webhook(next="<Hangup/>")
+    other.answers["tone.wav"] = encode_wav(tone(160), 8_000)
+
+    async def act(p: Play) -> None:
+        async with serving(other):
+            await p.until(lambda: p.webhook.of("answer"))
+            place = other.url.removeprefix("http://") if "ws://" in asked else other.url
+            document = f"<Response>{asked.format(place)}</Response>" if "<" in asked else ""
+            p.call.listener.agent.instruct(document, "" if document else f"{other.url}{asked}", "GET")
+            cause = await p.ended()
+            if is_allowed:
+                assert other.requests and "reachable_networks" not in cause
+            else:
+                assert "127.0.0.1 is not of the internet" in cause and not other.requests
+
+    for is_allowed in (False, True):
+        monkeypatch.setattr(twiml, "reach", Reach(("127.0.0.0/8",) if is_allowed else ()))
+        play(tmp_path, Webhook(answer='<Pause length="600"/>'), act)
+
+
+def test_the_routes_application_is_asked_wherever_it_is_and_so_is_what_it_names(tmp_path):
+    async def act(p: Play) -> None:
+        p.call.listener.agent.instruct("", f"{p.webhook.url}/home", "GET")
+        assert await p.ended() == "the TwiML hung up" and p.webhook.of("home")
+
+    play(tmp_path, Webhook(answer='<Pause length="600"/>', home="<Redirect>away</Redirect>", away="<Hangup/>"), act)

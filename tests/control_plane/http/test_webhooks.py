@@ -5,14 +5,17 @@ import hmac
 import json
 from collections.abc import Callable
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from control_plane.http import webhooks
+from control_plane.http.problem import Refusal
 from control_plane.http.webhooks import BACK_OFF_S, Webhooks, kind_of
 from control_plane.messages import CallFacts
+from control_plane.reach import Reach, Unreachable
 
 FACTS = CallFacts("c-1", "opening", "inbound", "+491", "100", "echo", 1.7e9, 0.0)
 RINGS, TALKS, CLOSING, ENDED = (
@@ -104,7 +107,7 @@ def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
 def test_a_call_may_have_a_place_of_its_own() -> None:
     receiver = Receiver([])
     other = msgspec.structs.replace(FACTS, call_id="c-2")
-    hooks = deliver(receiver, [FACTS, other, ENDED], lambda hooks: hooks.send_to("c-1", "https://own.example.com"))
+    hooks = deliver(receiver, [FACTS, other, ENDED], lambda hooks: hooks.send_to("c-1", "https://own.example.com", False))
     assert [url for url, _, _ in receiver.posts].count("https://own.example.com") == 2 and not hooks.places
 
 
@@ -133,11 +136,41 @@ def test_over_a_real_socket_and_without_following_elsewhere() -> None:
         async with TestServer(app) as server:
             hooks = Webhooks("", "secret", sleep=nothing)
             try:
-                return [await hooks.post(str(server.make_url(path)), b"{}", {}) for path in ("/hook", "/moved")]
+                return [await hooks._post("c", str(server.make_url(path)), b"{}", {}) for path in ("/hook", "/moved")]
             finally:
                 await hooks.close()
 
     assert asyncio.run(run()) == [200, 302] and asked == ["/hook", "/moved"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_a_tenant_has_it_sent_is_of_the_internet_or_allowed(host: str) -> None:
+    async def take(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def run(networks: tuple[str, ...]) -> int:
+        app = web.Application()
+        app.router.add_post("/hook", take)
+        async with TestServer(app) as server:
+            hooks = Webhooks("", "secret", sleep=nothing, reach=Reach(networks))
+            url = str(server.make_url("/hook").with_host(host))
+            try:
+                hooks.send_to("c", url, True)
+                return await hooks._post("c", url, b"{}", {})
+            finally:
+                await hooks.close()
+
+    with pytest.raises((Unreachable, aiohttp.ClientError), match="reachable_networks"):
+        asyncio.run(run(()))
+    assert asyncio.run(run(("127.0.0.0/8", "::1/128"))) == 200
+
+
+def test_an_address_of_this_machine_is_refused_when_a_tenant_names_it() -> None:
+    hooks = Webhooks("", "secret")
+    with pytest.raises(Refusal, match=r"169\.254\.169\.254 is not of the internet"):
+        hooks.check_url("http://169.254.169.254/latest", True)
+    hooks.check_url("http://169.254.169.254/latest", False)
+    hooks.check_url("https://8.8.8.8/hook", True)
 
 
 async def nothing(_seconds: float) -> None:
