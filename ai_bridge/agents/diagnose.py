@@ -1,6 +1,6 @@
 """Tells the caller how the line is: codec, loss, jitter, round trip, MOS, whether anything is heard at all, and an echo to listen to.
 
-It says what it measured and nothing else. Key 1 measures again, 2 is the echo test, # ends the call.
+It says what it measured and nothing else. Key 1 measures again, 2 is the echo test, # ends the call. A route's argument: `listen_seconds`.
 """
 
 import asyncio
@@ -8,14 +8,13 @@ from typing import Any
 
 from ai_bridge.agent import Agent
 from ai_bridge.agents.spoken import synthesize
+from ai_bridge.arguments import Arguments, read
 from ai_bridge.call import Call
 from ai_bridge.frame import Frame
 from ai_bridge.quality import Quality
 from ai_bridge.speech import SpeechStream
 from control_plane.formats import FORMATS
 
-LISTEN_S = 12.0
-"""Reports of quality come every five seconds on average: two of them, as a rule."""
 LISTEN_WITHOUT_MEDIA_S = 3.0
 ECHO_S, ECHO_DELAY_MS = 10.0, 500
 WAIT_S = 15.0
@@ -26,6 +25,13 @@ HELLO = "This is the line check. Please speak for ten seconds."
 ECHO = "Now speak, and you will hear yourself half a second later."
 CHOICE = "Press 1 to measure again, 2 for the echo test, or hash to end."
 GOODBYE = "Goodbye."
+
+
+class Settings(Arguments, frozen=True):
+    LIMITS = (("listen_seconds", 1, 60),)
+
+    listen_seconds: float = 12.0
+    """Reports of quality come every five seconds on average: two of them, as a rule."""
 
 
 class Heard:
@@ -82,6 +88,7 @@ class Diagnose(Agent):
         self._doing: asyncio.Task[Any] | None = None
 
     def on_start(self, call: Call) -> None:
+        self._settings, _ = read(Settings, call.arguments)
         self._do(self._measure(HELLO))
 
     def _do(self, work: Any) -> None:
@@ -109,9 +116,10 @@ class Diagnose(Agent):
     async def _measure(self, words: str) -> None:
         await self._say(words)
         self._heard = heard = Heard()
-        await asyncio.sleep(LISTEN_WITHOUT_MEDIA_S)
+        without_media_s = min(LISTEN_WITHOUT_MEDIA_S, self._settings.listen_seconds)
+        await asyncio.sleep(without_media_s)
         if heard.frames:
-            await asyncio.sleep(LISTEN_S - LISTEN_WITHOUT_MEDIA_S)
+            await asyncio.sleep(self._settings.listen_seconds - without_media_s)
         sentences = report(heard, self._codec(), self.call.line_rate_hz)
         values = {"loudest_dbov": float(heard.loudest_dbov), "frames": float(heard.frames), "made_up": float(heard.made_up)}
         values |= heard.qualities[-1]._asdict() if heard.qualities else {}

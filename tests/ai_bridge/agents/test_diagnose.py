@@ -43,13 +43,12 @@ def test_the_worst_loss_and_the_last_of_the_rest_are_read(mos: float, judgement:
 
 def test_a_caller_is_told_and_hears_the_echo_test(tmp_path, monkeypatch) -> None:
     pytest.importorskip("espeakng_loader", reason="pip install 'bellframe[agent]'")
-    for name in ("LISTEN_S", "LISTEN_WITHOUT_MEDIA_S"):
-        monkeypatch.setattr(diagnose, name, 0.05)
-    monkeypatch.setattr(diagnose, "ECHO_S", 0.3)
+    for name, seconds in (("LISTEN_WITHOUT_MEDIA_S", 0.05), ("ECHO_S", 0.3)):
+        monkeypatch.setattr(diagnose, name, seconds)
 
     async def scenario() -> None:
         async with stage(tmp_path) as (scene, _):
-            line = await scene.call("diagnose", format="PCMU")
+            line = await scene.call("diagnose", format="PCMU", arguments={"listen_seconds": "1"})
 
             def said() -> list[str]:
                 return [note.text for note in scene.of(Noted) if note.kind == "said"]
