@@ -221,7 +221,7 @@ class Call:
         return self.is_speaking and not self.is_paused and not self.speech.is_pressing
 
     def _store(self, word: int, value: int) -> None:
-        if not self.has_ended:
+        if self.speech.has_row:
             ring.store_word(self.speech.rings.words, self.row, word, value)
 
     def mark(self, name: str = "") -> Mark:

@@ -205,6 +205,11 @@ class SpeechQueue:
         return int(self._said[self.row])
 
     @property
+    def has_row(self) -> bool:
+        """It is still ours: once a call's media is closed, its row may be another's before we hear of it."""
+        return not self.is_closed and ring.load_word(self.rings.words, self.row, GENERATION) == self.generation
+
+    @property
     def has_work(self) -> bool:
         """An open stream is none: nothing is to be found out about it before it ends or is cut."""
         return bool(self._chunks or self._writers or len(self._pending) > (self._open is not None))
@@ -311,7 +316,7 @@ class SpeechQueue:
         A pause is not lifted.
         """
         turn = self.turn + 1
-        if not self.is_closed:
+        if self.has_row:
             ring.set_turn(self.rings.words, self.row, turn)
         self.turn = turn
         self._said[self.row] = 0

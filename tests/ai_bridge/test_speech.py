@@ -9,7 +9,7 @@ from ai_bridge.resample import resample
 from ai_bridge.speech import SpeechQueue, as_pcm16
 from control_plane.errors import Misuse
 from shm import ring
-from shm.layout import KEY_GAP, TO_AI_READ
+from shm.layout import KEY_GAP, TO_AI_READ, TURN
 from tests.ai_bridge.line import Line, make_rings, tone
 
 MS = 1_000_000
@@ -188,6 +188,14 @@ def test_a_mark_is_reached_with_what_was_said_before_it():
     desk.tick(1)
     assert later.is_done and later.was_interrupted
     assert desk.queue.mark("nothing said").is_done
+
+
+def test_a_row_that_is_another_calls_by_now_keeps_its_turn():
+    desk = Desk()
+    ring.open_row(desk.rings, 1, 8, 8_000, 0)
+    desk.queue.say(tone(800))
+    assert desk.queue.new_turn(desk.now_ns) == 1 and not desk.queue.has_row
+    assert desk.rings.words[1, TURN] == 0, "else nothing that its agent says would be heard"
 
 
 def test_whoever_waits_for_silence_does_not_wait_for_the_rest_of_an_open_stream():
