@@ -12,12 +12,12 @@ from control_plane.tenant_config import OPERATORS_ARGUMENTS, why_not_arguments
 
 HARMLESS = (
     "account", "ahead_ms", "answer_seconds", "api_key", "authorization", "barge_in", "channels", "connect_seconds",
-    "control_messages", "document", "document_url", "encoding", "greeting", "idle_seconds", "instructions", "language",
+    "control_messages", "encoding", "greeting", "idle_seconds", "instructions", "language",
     "longest_seconds", "max_seconds", "method", "model", "recordings_url", "resume_seconds", "retries", "sample_rate_hz", "secret",
-    "session", "shortest_seconds", "silence_ms", "silence_seconds", "silent_seconds", "status_callback", "tools_url", "transcription",
+    "session", "shortest_seconds", "silence_ms", "silence_seconds", "silent_seconds", "transcription",
     "transfer_to", "turns", "voice",
 )  # fmt: skip
-"""What a tenant of the server may say of its own calls: texts, numbers, secrets of its own, and where to ask."""
+"""What a tenant of the server may say of its own calls: texts, numbers, and secrets of its own."""
 
 
 class Some(Arguments, frozen=True):
