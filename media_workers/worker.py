@@ -101,6 +101,7 @@ class MediaWorker:
                 if now >= next_alive:
                     next_alive = now + ALIVE_NS
                     self._introduce()
+                self.has_more = True  # telling takes the edge of orders that come meanwhile: they would wait for the next housekeeping
 
     def _stop(self, *_: object) -> None:
         self.is_stopping = True

@@ -194,6 +194,29 @@ def test_orders_that_never_stop_coming_leave_time_for_the_house(scene: Scene, mo
     assert [type(message) for message in scene.told(3)] == [Alive, Alive, Alive], "one at its start, one a second"
 
 
+def test_orders_that_come_while_it_tells_something_are_looked_for_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZeroMQ's descriptor is edge-triggered, and sending takes the edge: the order would wait for 50 ms."""
+    clock, was_kept, limits_ns = itertools.count(time.monotonic_ns(), 20_000_000), False, list[int]()
+    monkeypatch.setattr(worker, "time", types.SimpleNamespace(monotonic_ns=lambda: next(clock)))
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+
+    def keep(_now_ns: int) -> None:
+        nonlocal was_kept
+        was_kept = True
+
+    def run(_views: object, _epoll: int, _generation: int, until_ns: int) -> int:
+        nonlocal was_kept
+        if was_kept:
+            limits_ns.append(until_ns - next(clock))
+        was_kept, scene.worker.is_stopping = False, len(limits_ns) == 10
+        return duty_cycle.CONTROL
+
+    monkeypatch.setattr(scene.worker, "_keep_house", keep)
+    monkeypatch.setattr(worker.duty_cycle, "run", run)
+    scene.worker.run()
+    assert len(limits_ns) == 10 and max(limits_ns) <= 0
+
+
 def test_the_front_being_away_holds_nobody_up(scene: Scene) -> None:
     scene.front.close()
     for _ in range(100):
