@@ -11,7 +11,7 @@ from ai_bridge.call import Answer, Call
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.kernels import say_batch
 from ai_bridge.quality import Quality
-from shm.layout import Rings
+from shm.layout import TURN, Rings
 
 
 class Agent:
@@ -107,6 +107,10 @@ class BatchAgent:
     gather_ms: ClassVar[float] = 20.0
     """Hand over at most one array in this time. 20: about one frame of every call. 0: whatever is there, at once."""
 
+    interrupt_on_speech: bool = False
+    """As an Agent's, and so is `interruption`; a route or `call.interruption` may say otherwise for one call. The line's energy decides."""
+    interruption: Interruption | None = None
+
     calls: list[Call | None]
     """By `call.index`; None where there is none."""
 
@@ -125,6 +129,12 @@ class BatchAgent:
     def on_room(self, call: Call, room: str) -> Answer:
         """A call is with others now, or has come back."""
 
+    def on_barge_in(self, call: Call) -> Answer:
+        """As an Agent's: the caller speaks over what is said, which was lowered or paused."""
+
+    def on_interrupted(self, call: Call, utterance: Utterance) -> Answer:
+        """As an Agent's, of what was said with `call.say`."""
+
     def on_batch(self, indexes: npt.NDArray[np.int64], frames: npt.NDArray[np.void], samples: Pcm) -> Answer:
         """A frame each of many calls.
 
@@ -133,14 +143,24 @@ class BatchAgent:
         All three are reused afterwards: copy what you keep.
         """
 
-    def say_batch(self, indexes: npt.NDArray[np.int64], samples: Pcm) -> npt.NDArray[np.bool_]:
+    def say_batch(
+        self, indexes: npt.NDArray[np.int64], samples: Pcm, turns: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Say one frame in each of these calls, in one compiled call. (n,): False where the ring is full or the call over.
 
-        `samples` (n, samples of a frame) int16 at the calls' own rate. Do not mix with an unfinished `call.say`.
+        `samples` (n, samples of a frame) int16 at the calls' own rate. `turns` (n,): the `call.turn` in which each call's speech began:
+        what belongs to a turn that is over, because the caller interrupted, is not said (False). Do not mix with an unfinished `call.say`.
         """
         was_taken = np.zeros(len(indexes), np.bool_)
         pcm = np.ascontiguousarray(samples, np.int16)
-        say_batch(self._rings, self._rows, self._generations, np.ascontiguousarray(indexes, np.int64), self._said, pcm, was_taken)
+        wanted = np.ascontiguousarray(indexes, np.int64)
+        if turns is None:
+            say_batch(self._rings, self._rows, self._generations, wanted, self._said, pcm, was_taken)
+            return was_taken
+        is_current = self._rings.words[self._rows[wanted], TURN] == np.asarray(turns)  # turns are raised in this thread only
+        taken = np.zeros(np.count_nonzero(is_current), np.bool_)
+        say_batch(self._rings, self._rows, self._generations, wanted[is_current], self._said, pcm[is_current], taken)
+        was_taken[is_current] = taken
         return was_taken
 
     _rings: Rings

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from ai_bridge.agent import Agent, BatchAgent
 from ai_bridge.at_work import AtWork, Rows, at_work
 from ai_bridge.awaited import Utterance
-from ai_bridge.barge_in import FLUSH, IDLE, OFF
+from ai_bridge.barge_in import FLUSH, IDLE, OFF, Interruption
 from ai_bridge.call import Call
+from ai_bridge.energy import Energy
 from ai_bridge.frame import Frame, Pcm
 from ai_bridge.intake import Intake, Record
 from ai_bridge.resample import Resampler
@@ -28,6 +29,8 @@ END_GRACE_S = 5.0
 """What a handler may still take once its call is over, and `on_end` after it."""
 OPTIONAL = ("on_speech_started", "on_speech_stopped", "on_barge_in", "on_drained", "on_dead_air", "on_quality")
 """Handlers that nothing is queued for where the agent has none."""
+BATCH_OPTIONAL = ("on_barge_in", "on_interrupted")
+"""The same of a batch agent."""
 AT_A_STRETCH = 16
 """Events that one call may handle before the others get their turn."""
 
@@ -47,8 +50,13 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def overrides(agent: Agent, handler: str) -> bool:
-    return getattr(type(agent), handler) is not getattr(Agent, handler)
+def overrides(agent: Agent | BatchAgent, handler: str) -> bool:
+    return getattr(type(agent), handler) is not getattr(Agent if isinstance(agent, Agent) else BatchAgent, handler)
+
+
+def interruption_of(agent: Agent | BatchAgent) -> Interruption:
+    """As the agent has it. A call may have another."""
+    return agent.interruption or (FLUSH if agent.interrupt_on_speech else OFF)
 
 
 class CallRunner:
@@ -62,9 +70,7 @@ class CallRunner:
         self._audio_waiting = 0
         self._most_audio = max(1, agent.backlog_ms // FRAME_MS)
         self._lost = 0
-        self._was_speech = False
-        self._loud_since: int | None = None  # position of the first of the frames in a row that have sound
-        self._loud_until = 0
+        self._energy = Energy(call.line_rate_hz)
         self.voice = voice
         self._quiet_since_ns = 0  # nobody has spoken since
         self.times: TurnTimes | None = None
@@ -88,7 +94,7 @@ class CallRunner:
             has_window = self.voice.feed(NOTHING[: pcm.size] if flags & ECHO_FLAG else pcm, record[2])
             heard = self.voice.heard
             flags = flags & ~(SPEECH_FLAG | VOICED_FLAG) | (SPEECH_FLAG if heard.is_speech else 0) | (VOICED_FLAG if heard.is_voiced else 0)
-        elif flags & (SPEECH_FLAG | VOICED_FLAG) or self._was_speech or self.call.barge_in.state is not IDLE:
+        elif flags & (SPEECH_FLAG | VOICED_FLAG) or self._energy.is_speech or self.call.barge_in.state is not IDLE:
             self._hear_energy(flags, record)
         if "on_dead_air" in self._wants:
             self._listen_for_dead_air(record[1])
@@ -111,17 +117,11 @@ class CallRunner:
 
     def _hear_energy(self, flags: int, record: Record) -> None:
         """By the worker's voice activity: frames that are loud, and whether they are speech."""
-        position, samples = record[2], record[6]
-        voiced_ms = 0
-        if flags & VOICED_FLAG:
-            self._loud_since = position if self._loud_since is None else self._loud_since
-            voiced_ms = FRAME_MS if self._was_speech else (position + samples - self._loud_since) * 1000 // self.call.line_rate_hz
-            self._loud_until = position + samples
-        else:
-            self._loud_since = None
-        if flags & SPEECH_FLAG or self._was_speech or self.call.barge_in.state is not IDLE:
-            started_at = position if self._loud_since is None else self._loud_since
-            self._hear(bool(flags & SPEECH_FLAG), voiced_ms, record[1], started_at, self._loud_until)
+        energy, position = self._energy, record[2]
+        voiced_ms = energy.voiced_ms(flags, position, record[6])
+        if flags & SPEECH_FLAG or energy.is_speech or self.call.barge_in.state is not IDLE:
+            started_at = position if energy.since is None else energy.since
+            self._hear(bool(flags & SPEECH_FLAG), voiced_ms, record[1], started_at, energy.until)
 
     def time_turns(self) -> None:
         """From now on each turn's parts are noted, from the caller's last sound to the answer's first on the wire."""
@@ -141,7 +141,7 @@ class CallRunner:
                 self.call.note("turn", f"answered {parts['total_ms']:.0f} ms after the caller's last sound", **parts)
 
     def _listen_for_dead_air(self, at_ns: int) -> None:
-        if self._was_speech or self.call.is_speaking or not self._quiet_since_ns:
+        if self._energy.is_speech or self.call.is_speaking or not self._quiet_since_ns:
             self._quiet_since_ns = at_ns
         elif at_ns - self._quiet_since_ns >= self.agent.dead_air_ms * 1_000_000:
             self._quiet_since_ns = at_ns
@@ -152,16 +152,16 @@ class CallRunner:
         voice = self.voice
         assert voice is not None
         heard = voice.heard
-        if heard.is_speech or self._was_speech or self.call.barge_in.state is not IDLE:
+        if heard.is_speech or self._energy.is_speech or self.call.barge_in.state is not IDLE:
             self._hear(heard.is_speech, WINDOW_MS if heard.is_voiced else 0, now_ns, heard.started_at, heard.stopped_at)
 
     def _hear(self, is_speech: bool, voiced_ms: int, at_ns: int, started_at: int, stopped_at: int) -> None:
         """Does the caller speak, since which sample of the line? What that does to what is said comes before the agent is told."""
         agent, call = self.agent, self.call
-        settings = call.interruption or agent.interruption or (FLUSH if agent.interrupt_on_speech else OFF)
+        settings = call.interruption or interruption_of(agent)
         may_decide = call.barge_in.hear(is_speech, voiced_ms, at_ns, settings)
-        if is_speech != self._was_speech:
-            self._was_speech = is_speech
+        if is_speech != self._energy.is_speech:
+            self._energy.is_speech = is_speech
             if self.times is not None:
                 if is_speech:
                     self.times.caller_speaks()
@@ -275,6 +275,9 @@ class BatchRunner:
         self._events: deque[tuple[str, tuple[object, ...]]] = deque()
         self._calls_wake = asyncio.Event()
         self.has_failed = False
+        self._energies: dict[int, Energy] = {}  # by seat
+        self._is_attentive = np.zeros(0, np.bool_)  # by seat: what the caller's voice began has not ended
+        self._wants = {name for name in BATCH_OPTIONAL if overrides(agent, name)}
         self._share(said)
         self.task = asyncio.get_running_loop().create_task(self._run(), name=f"batch agent {type(agent).__name__}")
 
@@ -283,10 +286,12 @@ class BatchRunner:
         agent, intake = self.agent, self.intake
         agent.calls, agent._rings, agent._said = intake.calls, intake.rings, said
         agent._rows, agent._generations = intake.rows, intake.generations
+        self._is_attentive = np.concatenate((self._is_attentive, np.zeros(len(intake.calls) - self._is_attentive.size, np.bool_)))
 
     def add(self, call: Call) -> None:
         call.index = self.intake.add(call)
         self._share(self.agent._said)
+        self._energies[call.index], self._is_attentive[call.index] = Energy(call.line_rate_hz), False
         self.post(call, "on_start")
 
     def remove(self, call: Call) -> None:
@@ -295,7 +300,7 @@ class BatchRunner:
         self.post(call, "on_end", call.cause)
 
     def post(self, call: Call, handler: str, *values: object) -> None:
-        if handler in ("on_start", "on_dtmf", "on_hold", "on_room", "on_end"):
+        if handler in ("on_start", "on_dtmf", "on_hold", "on_room", "on_end") or handler in self._wants:
             self._events.append((handler, (call, *values)))
             self._calls_wake.set()
 
@@ -353,8 +358,25 @@ class BatchRunner:
                     self._on_event(call, record)
             frames, samples = frames[is_audio], samples[is_audio]
         if frames.size:
+            self._listen(frames)
             await self._hand_over(frames, samples)
         return not self.has_failed
+
+    def _listen(self, frames: npt.NDArray[np.void]) -> None:
+        """What the callers' voices do to what is said to them comes before the agent is told. Only where one speaks: no loop over all."""
+        seats, of_agent = frames["sequence"], interruption_of(self.agent)
+        concerned = frames[(frames["flags"] & (SPEECH_FLAG | VOICED_FLAG) != 0) | self._is_attentive[seats]]
+        heard = (concerned[name].tolist() for name in ("sequence", "flags", "position", "samples", "captured_ns"))
+        for seat, flags, position, samples, at_ns in zip(*heard, strict=True):
+            call, energy = self.intake.calls[seat], self._energies[seat]
+            if call is None:
+                continue
+            voiced_ms, is_speech = energy.voiced_ms(flags, position, samples), bool(flags & SPEECH_FLAG)
+            energy.is_speech = is_speech
+            may_decide = call.barge_in.hear(is_speech, voiced_ms, at_ns, call.interruption or of_agent)
+            self._is_attentive[seat] = is_speech or energy.since is not None or call.barge_in.state is not IDLE
+            if may_decide:
+                self.post(call, "on_barge_in")
 
     async def _hand_over(self, frames: npt.NDArray[np.void], samples: Pcm) -> None:
         narrow = np.flatnonzero(frames["samples"] != samples.shape[1])

@@ -67,7 +67,7 @@ def test_barge_in_does_not_wait_for_a_busy_handler(tmp_path):
     asyncio.run(scenario("key"))
 
 
-deciders: list["Decider"] = []
+deciders: list["Decider | BatchDecider"] = []
 
 
 class Decider(Agent):
@@ -90,12 +90,39 @@ class Decider(Agent):
             self.call.new_turn()
 
 
+class BatchDecider(BatchAgent):
+    """The same, of an agent for many calls: one of them is looked at."""
+
+    gather_ms = 0.0
+    interruption = Decider.interruption
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.interrupted: list[float] = []
+        deciders.append(self)
+
+    def on_start(self, call: Call) -> None:
+        self.call, self.said = call, call.say(tone(3_200))
+
+    def on_barge_in(self, call: Call) -> None:
+        assert call is self.call
+        Decider.on_barge_in(self)
+
+    def on_interrupted(self, call: Call, utterance: Utterance) -> None:
+        self.interrupted.append(utterance.heard_ms)
+
+
+BOTH = pytest.mark.parametrize("kind", [Decider, BatchDecider])
+
+
+@BOTH
 @pytest.mark.parametrize("answer", ["resume", "flush", "none"])
-def test_an_agent_decides_about_speech_that_was_paused_and_else_the_bridge_does(tmp_path, answer):
+def test_an_agent_decides_about_speech_that_was_paused_and_else_the_bridge_does(tmp_path, answer, kind):
     async def scenario() -> None:
         async with stage(tmp_path) as (scene, bridge):
-            line = await scene.call(f"{module_with(A=Decider)}:A", arguments={"answer": answer})
+            line = await scene.call(f"{module_with(A=kind)}:A", arguments={"answer": answer})
             agent = deciders[-1]
+            await scene.until(lambda: hasattr(agent, "said"))
             line.tick(5)
             line.caller_says(tone(160), flags=SPEECH_FLAG | VOICED_FLAG)
             scene.ring()
@@ -116,12 +143,14 @@ def test_an_agent_decides_about_speech_that_was_paused_and_else_the_bridge_does(
     asyncio.run(scenario())
 
 
-def test_a_route_chooses_how_the_caller_interrupts_and_the_call_may_change_it(tmp_path):
+@BOTH
+def test_a_route_chooses_how_the_caller_interrupts_and_the_call_may_change_it(tmp_path, kind):
     async def scenario() -> None:
         async with stage(tmp_path) as (scene, bridge):
             route = {"interruption": "duck", "interruption_duck_db": "20", "interruption_decide_ms": "60000"}
-            line = await scene.call(f"{module_with(A=Decider)}:A", arguments=route)
+            line = await scene.call(f"{module_with(A=kind)}:A", arguments=route)
             agent = deciders[-1]
+            await scene.until(lambda: hasattr(agent, "said"))
 
             async def hear(flags: int, lowered_db: int) -> None:
                 line.caller_says(tone(160), flags=flags)
@@ -139,6 +168,10 @@ def test_a_route_chooses_how_the_caller_interrupts_and_the_call_may_change_it(tm
             assert agent.call.turn == 0
             await hear(SPEECH_FLAG | VOICED_FLAG, 0)
             await scene.until(lambda: agent.call.turn == 1)
+            line.tick()
+            scene.ring()
+            await agent.said
+            await scene.until(lambda: getattr(agent, "interrupted", [0.0]) == [0.0])
 
     asyncio.run(scenario())
 
@@ -401,6 +434,49 @@ def test_say_batch_refuses_where_the_ring_is_full(tmp_path):
                 assert counting.say_batch(both, pcm).all()
             lines[1].tick(1)
             assert counting.say_batch(both, pcm).tolist() == [False, True]
+
+    asyncio.run(scenario())
+
+
+class Talkative(BatchAgent):
+    """Says one frame for each that it hears, in the turn in which it began."""
+
+    gather_ms = 0.0
+    interrupt_on_speech = True
+
+    def __init__(self) -> None:
+        talkative.append(self)
+        self.turns, self.taken = np.zeros(64, np.int64), list[list[bool]]()
+
+    def on_batch(self, indexes, frames, samples) -> None:
+        self.taken.append(self.say_batch(indexes, samples, self.turns[indexes]).tolist())
+
+
+talkative: list[Talkative] = []
+
+
+def test_what_a_batch_agent_says_in_a_turn_that_the_caller_ended_is_not_said(tmp_path):
+    async def scenario() -> None:
+        async with stage(tmp_path) as (scene, bridge):
+            agent = f"{module_with(A=Talkative)}:A"
+            lines = [await scene.call(agent, f"call{n}", n) for n in range(2)]
+
+            async def hear(flags: int, taken: list[bool]) -> None:
+                count = len(talkative[-1].taken)
+                for line, of_line in zip(lines, (flags, 0), strict=True):
+                    line.caller_says(tone(160), of_line)
+                scene.ring()
+                await scene.until(lambda: talkative[-1].taken[count:] == [taken])
+
+            await hear(0, [True, True])
+            await hear(SPEECH_FLAG | VOICED_FLAG, [False, True])
+            await hear(SPEECH_FLAG | VOICED_FLAG, [False, True])
+            assert [bridge.calls[f"call{n}"].turn for n in range(2)] == [1, 0]
+            for line in lines:
+                line.tick(4)
+            assert [line.heard().size for line in lines] == [0, 480], "silent at the next packet, and the other call goes on"
+            talkative[-1].turns[0] = 1
+            await hear(0, [True, True])
 
     asyncio.run(scenario())
 
