@@ -34,6 +34,7 @@ QUESTIONS = {
     "call_setups": "complete calls a second, and how long a caller waits for the answer",
     "front_takeover": "how soon a killed front's successor answers, and what is lost",
     "flood": "twenty thousand messages a second of strangers, beside calls and a trusted trunk",
+    "hostile_input": "spoilt messages that a front takes before it raises, stumbles or is slow",
     "idle_connections": "ten thousand connections that say nothing, beside a trusted peer who connects",
     "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "wire_bots": "bots behind WebSockets on one bridge process, and how late a packet is at the bot's socket",

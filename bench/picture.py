@@ -151,6 +151,11 @@ def _flood(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 500, "bar for p99")
 
 
+def _hostile_input(axes: Any, found: Any) -> None:
+    shown = {"not SIP": found["messages"] - found["read as SIP"], "SIP": found["read as SIP"]}
+    _bars(axes, {**shown, "raised": found["raised"], "over 5 ms": found["took over 5 ms"]}, "messages", "Spoilt messages")
+
+
 def _idle_connections(axes: Any, found: Any) -> None:
     parts = {f"{row['step']}\n{when}": row[when] for row in found for when in ("during", "after")}
     values = {f"{name} p{p}": part["connect_ms"][p] for name, part in parts.items() for p in ("50", "99")}
@@ -251,6 +256,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "ring_hop": _ring_hop,
     "capacity": _capacity,
     "sip_parse": _sip_parse,
+    "hostile_input": _hostile_input,
     "frame_cost": _frame_cost,
     "concealment": _concealment,
     "packet_to_agent": _packet_to_agent,

@@ -71,6 +71,10 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
          "setup_after_ms": PERCENTILES_MS, "longest_gap_ms": 26.0, "front_percent": 35.0, "front_grew_mb": 5.1, "generator_late_ms": 6.6}
         for n in (1, 10_000)
     ],
+    "hostile_input": {
+        "messages": 1_000_000, "read as SIP": 228_000, "raised": 0, "kinds": {}, "took over 5 ms": 0, "seemed to, beside other work": 900,
+        "us_a_message": 120.0,
+    },
     "idle_connections": [
         {"step": name, "opened": 10_000, "taken": 10_000, "all_gone_after_s": 14.2, "grew_mb": 272.5, "kept_mb": 35.7}
         | {when: {"connects": 240, "failed": 0, "connect_ms": {"50": 3.2, "99": 129.0, "100": 330.0}} for when in ("during", "after")}
