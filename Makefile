@@ -31,7 +31,7 @@ help:
 	@echo "make lock    choose new versions for the lock files (needs uv)"
 
 demo: $(VENV)/.run kernels
-	$(BIN)/bellframe demo $(if $(AGENT),--agent '$(AGENT)') $(if $(WIRE),--wire '$(WIRE)')
+	@$(BIN)/bellframe demo $(if $(AGENT),--agent '$(AGENT)') $(if $(WIRE),--wire '$(WIRE)')
 
 # Two at a time: the tests of whole servers, which wait for telephones most of the time, and the others beside them.
 TWO := -n 2 --dist loadgroup --no-loadscope-reorder --benchmark-disable

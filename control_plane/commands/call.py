@@ -74,7 +74,7 @@ def show(directory: pathlib.Path, arguments: argparse.Namespace) -> int:
     if arguments.json:
         client.print_json(call)
     else:
-        print("\n".join(f"{name:<12} {_shown(name, getattr(call, name))}" for name in call.__struct_fields__ if getattr(call, name) != ""))
+        print("\n".join(f"{name:<12} {_shown(name, getattr(call, name))}" for name in call.__struct_fields__ if _is_known(name, call)))
     return 0
 
 
@@ -84,10 +84,16 @@ def call_of(answer: Message | None) -> CallFacts | None:
     return answer.calls[0] if isinstance(answer, Calls) and answer.calls else None
 
 
+def _is_known(name: str, call: CallFacts) -> bool:
+    """A time of 0 has not come, and nothing is counted of a call before its end."""
+    value = getattr(call, name)
+    return bool(value) if name.endswith("_at") else value not in ("", {})
+
+
 def _shown(name: str, value: object) -> str:
     if name == "duration_s":
         return table.duration(float(str(value)))
-    if name == "started_at":
+    if name.endswith("_at"):
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(value))))
     return clean(str(value), 200)
 

@@ -87,6 +87,7 @@ def test_calls_are_listed(bellframe: Callable[..., tuple[int, str, str]]) -> Non
 
 def test_one_call_is_shown(bellframe: Callable[..., tuple[int, str, str]]) -> None:
     code, output, _ = bellframe("call", "show", "c-1")
+    assert "ended_at" not in output and "counters" not in output, "what has not come yet is not shown"
     shown = dict(line.split(maxsplit=1) for line in output.splitlines())
     assert code == 0 and (shown["state"], shown["duration_s"], shown["row"]) == ("talking", "1:05", "3")
     assert json.loads(bellframe("call", "show", "c-1", "--json")[1])["caller"] == CALL.caller
