@@ -56,7 +56,6 @@ FORMATS = {
 
 TELEPHONE_EVENT = "TELEPHONE-EVENT"
 COMFORT_NOISE = "CN"
-COMFORT_NOISE_PAYLOAD_TYPE = 13  # RFC 3389
 
 
 def check_names(names: Iterable[str], setting: str) -> None:
