@@ -172,12 +172,13 @@ class TwimlAgent(Agent):
             "CallStatus": status or ("ringing" if call.is_early else "in-progress"),
         }
 
-    async def report(self, url: str, form: dict[str, str], method: str = "POST", status: str = "") -> None:
-        """A status callback, if there is one: nothing depends on it."""
+    async def report(self, url: str, form: dict[str, str], method: str = "POST", status: str = "", is_own: bool | None = None) -> None:
+        """A status callback, if there is one: nothing depends on it. `is_own`: of what named it; None: the present document did."""
         if not url:
             return
         try:
-            await self.web.ask(self.address(url), method, {**self.facts(status), **form}, self.is_own)
+            own = self.is_own if is_own is None else is_own
+            await self.web.ask(self.address(url), method, {**self.facts(status), **form}, own)
         except TwimlFailed as failure:
             log.warning("a status callback failed: %s", failure, extra={"call_id": self.call.call_id})
 
@@ -222,7 +223,7 @@ class TwimlAgent(Agent):
         if self.taking is not None:
             await self._keep(self.taking)
         form = {"CallDuration": str(round(time.monotonic() - self._began_at))}
-        await self.report(self.settings.status_callback, form, status="completed")
+        await self.report(self.settings.status_callback, form, status="completed", is_own=True)
 
     async def _keep(self, taking: Taking) -> None:
         """The caller hung up while being recorded: that is how messages end."""

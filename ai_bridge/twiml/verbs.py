@@ -355,11 +355,12 @@ async def stream(agent: "TwimlAgent", verb: Element, is_listener: bool) -> tuple
         raise TwimlFailed(f'<Stream track="{track[:40]}">: there is inbound_track here, what the caller says')
     if not agent.is_own:
         await in_reach(url)
-    name = inner.attributes.get("name", url)
+    name, is_own = inner.attributes.get("name", url), agent.is_own  # another document may be there when it stops
 
     def report(event: str, why: str) -> None:
         form = {"StreamEvent": event, "StreamName": name, "StreamSid": bot.stream_sid, **({"StreamError": why} if why else {})}
-        agent.call.spawn(agent.report(inner.attributes.get("statusCallback", ""), form, method_of(inner, "statusCallbackMethod")))
+        callback, method = inner.attributes.get("statusCallback", ""), method_of(inner, "statusCallbackMethod")
+        agent.call.spawn(agent.report(callback, form, method, is_own=is_own))
 
     parameters = {child.attributes.get("name", ""): child.attributes.get("value", "") for child in inner.children}
     options = msgspec.structs.replace(agent.options, authorization="", authorization_file="")  # which is for the webhook

@@ -6,6 +6,7 @@ import pytest
 
 from ai_bridge import twiml
 from ai_bridge.loader import load
+from ai_bridge.twiml import verbs
 from ai_bridge.twiml.sound import encode_wav
 from ai_bridge.twiml.web import sign
 from control_plane.call_sid import call_sid
@@ -14,6 +15,8 @@ from control_plane.messages import AnswerCall, HangUp, InstructCall, Noted
 from control_plane.reach import Reach
 from tests.ai_bridge.line import tone
 from tests.ai_bridge.twiml.webhook import Play, Webhook, play, serving
+from tests.ai_bridge.wires.bots import Bot, listen
+from tests.ai_bridge.wires.bots import serving as serving_bot
 
 
 def test_the_webhook_is_told_of_the_call_as_twilio_does_and_signed(tmp_path):
@@ -214,3 +217,25 @@ def test_the_routes_application_is_asked_wherever_it_is_and_so_is_what_it_names(
         assert await p.ended() == "the TwiML hung up" and p.webhook.of("home")
 
     play(tmp_path, Webhook(answer='<Pause length="600"/>', home="<Redirect>away</Redirect>", away="<Hangup/>"), act)
+
+
+def test_what_a_posted_document_named_is_not_asked_later_either(tmp_path, monkeypatch, caplog):
+    """Its stream stops when a document of the application is there again."""
+    monkeypatch.setattr(verbs, "in_reach", nothing)  # the bot is here, as none on the internet would do
+    other = Webhook(status="")
+
+    async def act(p: Play) -> None:
+        async with serving(other), serving_bot(Bot(listen)) as bot:
+            await p.until(lambda: p.webhook.of("answer"))
+            stream = f'<Start><Stream url="{bot.url}" name="s" statusCallback="{other.url}/status"/></Start>'
+            p.call.listener.agent.instruct(f"<Response>{stream}<Redirect>home</Redirect></Response>", "", "POST")
+            await p.until(lambda: bot.sessions and p.webhook.of("home"))
+            await p.ended()
+            await p.until(lambda: caplog.text.count("is not of the internet") == 2)
+            assert not other.requests
+
+    play(tmp_path, Webhook(answer='<Pause length="600"/>', home='<Pause length="1"/><Stop><Stream name="s"/></Stop><Hangup/>'), act)
+
+
+async def nothing(_url: str) -> None:
+    return None
