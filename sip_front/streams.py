@@ -288,10 +288,11 @@ def explain(failure: BaseException, remote: Address) -> str:
     if isinstance(failure, ssl.SSLCertVerificationError):
         name = remote.name or remote.host
         remedy = f"its certificate must be for {name}, and signed by one of sip.tls_server_ca (or of the system's list)"
-        return f"{failure.verify_message}; {remedy}"
+        return f"{failure.verify_message.rstrip('.')}; {remedy}"
     if isinstance(failure, ssl.SSLError):
         reason = (failure.reason or str(failure)).lower().replace("_", " ")
         return f"{reason}; both sides need TLS 1.2 or newer, and certificates they accept"
     if isinstance(failure, TimeoutError) or "handshake" in str(failure):
-        return "it did not answer in time; look at its address, and at firewalls"
+        tls = ", and whether it speaks TLS at that port" if TRANSPORTS[remote.transport].is_secure else ""
+        return f"it did not answer in time; look at its address, at firewalls{tls}"
     return f"{failure.strerror or failure if isinstance(failure, OSError) else failure}; look whether it listens there, and at firewalls"

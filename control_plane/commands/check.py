@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
         client.print_json({"file": str(arguments.file), "is_right": False, "why": str(failure)})
         return 1
     if arguments.json:
-        client.print_json({"file": str(arguments.file), "is_right": True, "in_words": explain(settings), "configuration": settings})
+        words = {"in_words": explain(settings), "notes": warnings(settings)}
+        client.print_json({"file": str(arguments.file), "is_right": True, **words, "configuration": settings})
         return 0
     print(f"{arguments.file} is right: {summary(settings)}")
     for line in explain(settings):

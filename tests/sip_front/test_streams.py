@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from sip_front.streams import explain
+from sip_front.transport import Address
 from tests.pki import Authority
 from tests.sip_front.front_process import HOST, IDLE_S, START_S, Front
 
@@ -142,3 +144,15 @@ def test_a_certificate_is_read_again_on_sighup(start: Start, authority: Authorit
     front = start()
     front.process.send_signal(signal.SIGHUP)
     front.wait_for("the line", lambda: "certificates read again: " in front.log())
+
+
+@pytest.mark.parametrize(
+    ("failure", "transport", "text"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "tcp", "Connection refused; look whether it listens there, and at firewalls"),
+        (TimeoutError(), "tcp", "it did not answer in time; look at its address, at firewalls"),
+        (TimeoutError(), "tls", "it did not answer in time; look at its address, at firewalls, and whether it speaks TLS at that port"),
+    ],
+)
+def test_what_went_wrong_says_what_helps(failure: OSError, transport: str, text: str) -> None:
+    assert explain(failure, Address("192.0.2.1", 5061, transport)).endswith(text)
