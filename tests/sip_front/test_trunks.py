@@ -1,6 +1,7 @@
 """Trunks at work, in simulated time: calls out with digest, registration, pings, and what is refused."""
 
 import logging
+import random
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from sip_front.registration import State
 from sip_front.transport import Address
 from tests.sip_front.simulation import Machine, Network, Phone
 
-GATEWAY, OTHER = "203.0.113.10", "203.0.113.20"
+GATEWAY, OTHER, BACKUP = "203.0.113.10", "203.0.113.20", "203.0.113.30"
 SECOND = 1_000_000_000
 CARRIER = {
     "name": "carrier",
@@ -237,6 +238,22 @@ def test_a_gateway_that_fails_is_left_for_the_next_at_once(network: Network, sta
     call(machine)
     assert len(first.passed) == 1 and other.passed[-1].uri == f"sip:+4930123@{OTHER}"
     assert f'uri="sip:+4930123@{OTHER}"' in (other.passed[-1].headers.get("Authorization") or "")
+
+
+def test_calls_are_shared_by_weight_and_each_one_that_fails_goes_on_to_the_backup(network: Network) -> None:
+    machine = machine_with(network, gateways=(f"{BACKUP};priority=2", f"{GATEWAY};weight=70", f"{OTHER};weight=30"))
+    machine.front.trunks.by_name["carrier"].chance = random.Random(4)
+    carriers = {host: Carrier(network, host) for host in (GATEWAY, OTHER, BACKUP)}
+    for carrier in carriers.values():
+        carrier.answers["INVITE"] = 503
+    tried: list[tuple[str, ...]] = []
+    for n in range(60):
+        call(machine, call_id=f"out-{n}")
+        at = {host: machine.datagrams.index(next(d for d in machine.datagrams if d[1].host == host)) for host in carriers}
+        tried.append(tuple(sorted(at, key=lambda host: at[host])))
+        machine.datagrams.clear()
+    assert {order[2] for order in tried} == {BACKUP} and 30 <= sum(order[0] == GATEWAY for order in tried) <= 52
+    assert [len(carrier.passed) for carrier in carriers.values()] == [60, 60, 60]
 
 
 @pytest.mark.parametrize("status", [404, 486, 603])
