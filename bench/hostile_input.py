@@ -85,7 +85,7 @@ class Mutator:
         self.corpus, self.random = corpus, random.Random(seed)
         self.steps: tuple[Callable[[bytes], bytes], ...] = (
             self._flip, self._cut, self._double, self._insert, self._insert, self._replace, self._splice, self._swap, self._repeat,
-            self._swell,
+            self._swell, self._list,
         )  # fmt: skip
 
     def next(self) -> bytes:
@@ -140,6 +140,15 @@ class Mutator:
     def _swell(self, octets: bytes) -> bytes:
         start, end = self._span(octets, 4)
         return octets[:end] + octets[start:end] * (self._below(60) if self._below(32) else 9_000) + octets[end:]
+
+    def _list(self, octets: bytes) -> bytes:
+        """What stands between two commas, semicolons or spaces, as often as a header can hold it."""
+        marks = [at for at, octet in enumerate(octets) if octet in b",; "]
+        if len(marks) < 2:
+            return octets
+        at = self._below(len(marks) - 1)
+        start, end = marks[at], marks[at + 1]
+        return octets[:end] + octets[start:end] * (self._below(20) if self._below(16) else 8_000 // (end - start)) + octets[end:]
 
 
 class Target:

@@ -27,6 +27,7 @@ CLOCK_NS = 1_000_000_000  # a nonce from further ahead is none of ours
 MAX_NONCES = 16_384  # that were used with the right password; about 4 MB
 MAX_CHALLENGES = 8  # in one response
 MAX_PARAMETER = 512  # characters: what a challenge says is sent back by us
+MAX_DIGEST = 2048  # characters of a whole challenge, or of credentials: whoever sends them is a stranger yet
 
 
 class Challenge(NamedTuple):
@@ -85,7 +86,7 @@ def digest_response(
 def parse_parameters(value: str) -> dict[str, str] | None:
     """Of a challenge or of credentials, names in lower case, values without their quotes. None: it is not Digest, or no list."""
     scheme, _, rest = value.strip(" \t").partition(" ")
-    if scheme.lower() != "digest":
+    if scheme.lower() != "digest" or len(rest) > MAX_DIGEST:
         return None
     found: dict[str, str] = {}
     for item in split_list(rest):
@@ -283,7 +284,8 @@ class Server:
 
     def verify(self, request: Request, source: str, now_ns: int) -> Verdict:
         """Whoever sent `request` knows the password of a user of ours, and says so for the first time."""
-        own = [p for value in request.headers.get_all("Authorization") if (p := parse_parameters(value)) and p.get("realm") == self.realm]
+        given_ones = request.headers.get_all("Authorization")[:MAX_CHALLENGES]
+        own = [p for value in given_ones if (p := parse_parameters(value)) and p.get("realm") == self.realm]
         if not own:
             return Verdict("absent")
         given = own[0]

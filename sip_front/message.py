@@ -364,7 +364,13 @@ def _validate_request(request: Request) -> None:
         raise BadMessage(f"the Request-URI {quoted(request.uri)} holds headers, which belong into the message (19.1.1)")
     first = request.headers.first
     for name in ("Record-Route", "Route"):
-        for value in request.headers.get_all(name) if name in first else ():
+        if name not in first:
+            continue
+        marks = sum(value.count("<") for key, value in request.headers.lines if key == name)  # before lists are taken apart
+        values = request.headers.get_all(name) if marks <= MAX_VIAS else []
+        if max(marks, len(values)) > MAX_VIAS:  # who passed no more proxies names no more of them, and each costs a look
+            raise BadMessage(f"{max(marks, len(values))} times {name}; we take {MAX_VIAS}", 513)
+        for value in values:
             usual = USUAL_ADDRESS.fullmatch(value)
             _check_target(name, usual[2] if usual else parse_name_address(value).uri)
     contact = request.contact

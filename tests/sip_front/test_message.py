@@ -57,6 +57,14 @@ def test_what_was_read_is_written_again_octet_for_octet():
     assert parse(strange).encode() == strange
 
 
+@pytest.mark.parametrize("name", ["Route", "Record-Route"])
+@pytest.mark.parametrize("route", ["<sip:h;lr>", "sip:h"])
+def test_more_proxies_than_a_message_can_pass_are_refused(name, route):
+    most = changed("Max-Forwards", f"{name}: {','.join([route] * 70)}\r\nMax-Forwards", INVITE.replace(b"Record-Route", b"X-R"))
+    validate(parse(most))
+    assert refusal_of(changed(f"{name}: ", f"{name}: {route}, ", most)).sip_status == 513
+
+
 def test_typed_views_follow_the_headers():
     invite = parse(INVITE)
     assert invite.top_via.port == 5060 and invite.to.tag is None
