@@ -185,8 +185,9 @@ class Front:
 
     @property
     def is_setting_up(self) -> bool:
-        """A front after us could not go on with all that is under way: what is not answered yet, and what waits for its name."""
-        return bool(self.originator.resolving) or any(call.state in (*FRESH, State.CLOSING) for call in self.calls.values())
+        """A front after us could not go on with all that is under way: calls in that are not answered yet, and what waits for its name."""
+        under_way = [call for call in self.calls.values() if call.state in (*FRESH, State.CLOSING)]
+        return bool(self.originator.resolving) or not all(map(self.succession.can_go_on, under_way))
 
     @property
     def is_quiet(self) -> bool:

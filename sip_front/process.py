@@ -337,7 +337,8 @@ async def serve(config: Config, sockets: Sockets, certificates: Certificates, sw
     notify.notify(f"READY=1\nSTATUS=listening for SIP on {sockets}")
     sockets.keep()
     feeding = loop.create_task(feed_watchdog())
-    gc.collect()
+    if not process.front.calls:  # else they wait for us, and what start-up left over is little
+        gc.collect()
     gc.freeze()  # what start-up made stays: a collector that walks it stops every set-up for 30 ms
     gc.enable()
     await process.is_stopping.wait()

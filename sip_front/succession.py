@@ -48,6 +48,11 @@ class Succession:
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def can_go_on(call: Call) -> bool:
+        """The next front can, with what the journal says of it."""
+        return journal.save(call) is not None
+
     def note_address(self, server: str, address: str) -> None:
         learnt = self.addresses[server] = Learnt(server, address)
         self.new_addresses.append(learnt)
