@@ -5,7 +5,7 @@ tables say. A 2xx to an INVITE is not here: its sender repeats it until the ACK 
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from control_plane.errors import Misuse
@@ -39,11 +39,11 @@ Table = dict[tuple[State, Cause], tuple[State, tuple[Action, ...]]]
 
 
 def send(tx: "Transaction", _now_ns: int) -> None:
-    tx.outbox.append(tx.last_sent)
+    tx.outbox = [*tx.outbox, tx.last_sent]
 
 
 def send_ack(tx: "Transaction", _now_ns: int) -> None:
-    tx.outbox.append(tx.ack)
+    tx.outbox = [*tx.outbox, tx.ack]
 
 
 def tell(tx: "Transaction", _now_ns: int) -> None:
@@ -58,7 +58,7 @@ def wait(timer: Cause, unreliable_ns: int, reliable_ns: int) -> Action:
     """A timer that fires once. `reliable_ns`: over a transport that loses nothing."""
 
     def start(tx: "Transaction", now_ns: int) -> None:
-        tx.timers[timer] = now_ns + (reliable_ns if tx.is_reliable else unreliable_ns)
+        tx.timers[timer.name] = now_ns + (reliable_ns if tx.is_reliable else unreliable_ns)
 
     return start
 
@@ -69,11 +69,11 @@ def repeat(timer: Cause, longest_ns: int) -> tuple[Action, Action]:
     def start(tx: "Transaction", now_ns: int) -> None:
         if not tx.is_reliable:
             tx.interval_ns = T1_NS
-            tx.timers[timer] = now_ns + T1_NS
+            tx.timers[timer.name] = now_ns + T1_NS
 
     def double(tx: "Transaction", now_ns: int) -> None:
         tx.interval_ns = min(2 * tx.interval_ns, longest_ns)
-        tx.timers[timer] = now_ns + tx.interval_ns
+        tx.timers[timer.name] = now_ns + tx.interval_ns
 
     return start, double
 
@@ -189,10 +189,11 @@ class Transaction:
     def __init__(self, table: Table, state: State, is_reliable: bool) -> None:
         self.table, self.state, self.is_reliable = table, state, is_reliable
         self.last_sent = self.ack = b""
-        self.outbox: list[bytes] = []
+        self.outbox: Sequence[bytes] = ()
         self.told = False
         """The last step is for the transaction user: it clears this."""
-        self.timers: dict[Cause, int] = {}
+        self.timers: dict[str, int] = {}
+        """By name. Of 20,000 transactions that are over but for their last timer, the collector has neither this to walk nor the outbox."""
         self.deadline_ns: int | None = None
         self.interval_ns = T1_NS
 
@@ -214,13 +215,13 @@ class Transaction:
         """Fire the timers that are due, the first first. Returns the last one that fired."""
         fired = None
         while self.deadline_ns is not None and self.deadline_ns <= now_ns:
-            fired = min(self.timers, key=self.timers.__getitem__)
-            due_ns = self.timers.pop(fired)
+            name = min(self.timers, key=self.timers.__getitem__)
+            fired, due_ns = Cause[name], self.timers.pop(name)
             self.step(fired, due_ns if now_ns - due_ns < T1_NS else now_ns)  # no burst after a long sleep
         return fired
 
-    def take_outbox(self) -> list[bytes]:
-        octets, self.outbox = self.outbox, []
+    def take_outbox(self) -> Sequence[bytes]:
+        octets, self.outbox = self.outbox, ()
         return octets
 
     @property
@@ -278,7 +279,7 @@ class ClientTransaction(Transaction):
     def stop_repeating(self) -> None:
         """Whoever it is for may still answer, until timer B or F; it is not asked again."""
         for timer in (Cause.TIMER_A, Cause.TIMER_E):
-            self.timers.pop(timer, None)
+            self.timers.pop(timer.name, None)
         self.deadline_ns = min(self.timers.values(), default=None)
 
 
