@@ -1,7 +1,7 @@
 """One front after another: what is written down of the calls, and how the next one takes them over.
 
-Calls that are up go on. A set-up that was under way is begun anew by the far end, whose INVITE comes again; until the workers and
-bridges have reported to a front that has just begun, such an INVITE waits.
+Calls that are up go on, and so do calls of ours that ring (unanswered.py). A set-up of theirs is begun anew by the far end, whose
+INVITE comes again; until the workers and bridges have reported to a front that has just begun, such an INVITE waits.
 """
 
 import logging
