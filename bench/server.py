@@ -111,10 +111,11 @@ def free_ports(count: int) -> int:
 @contextlib.contextmanager
 def running(
     agent: str, calls: int, sip: dict[str, object] | None = None, recordings: str = "", records: dict[str, object] | None = None,
-    is_port_shared: bool = False, format: str = "wav", **media: object,
+    is_port_shared: bool = False, format: str = "wav", routes: list[dict[str, object]] | None = None, **media: object,
 ) -> Iterator[Server]:
     """A server with one worker on its own core and room for so many calls; ended, and its folder removed, at the end.
 
+    `routes`: what goes to other agents, before all the rest goes to `agent`.
     `recordings`: the folder that they may go to, and `format` what they are. `is_port_shared`: all calls have one RTP port.
     """
     runtime = pathlib.Path(tempfile.mkdtemp(prefix="bellframe-bench-"))
@@ -135,7 +136,7 @@ def running(
             "port_quiet_seconds": 0.5,
             **media,
         },
-        "routes": [{"agent": agent}],
+        "routes": [*(routes or []), {"agent": agent}],
         "trunks": trunks,
         "recording": {"directory": recordings, "format": format},
         "records": records or {},

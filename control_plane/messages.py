@@ -642,6 +642,9 @@ class Status(Message):
     calls_refused: int
     peers: tuple[PeerFacts, ...]
     trunks: tuple[TrunkFacts, ...] = ()
+    transactions: int = 0
+    """Not over yet, as servers and as clients: half a minute after a call's last one there is none left of it."""
+    dialogs: int = 0
 
 
 class Calls(Message):

@@ -155,6 +155,8 @@ class Operators:
             calls_refused=front.calls_refused + front.user_agent.refused_calls,
             peers=front.peers.facts(now_ns),
             trunks=front.trunks.facts(now_ns, front.toll_guard.spent.by),
+            transactions=len(front.user_agent.served) + len(front.user_agent.sent),
+            dialogs=len(front.user_agent.sessions),
         )
 
     def _hang_up(self, order: HangUp, now_ns: int) -> Message:

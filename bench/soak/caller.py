@@ -4,6 +4,7 @@
 """
 
 import base64
+import collections
 import enum
 import random
 import re
@@ -13,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from pylibsrtp import Error, Policy, Session
 
-from control_plane import g711
+from bench.soak.codecs import CODECS, RATE_HZ, SAMPLES
 
-RATE_HZ, SAMPLES = 8_000, 160
 MS, SECOND = 1_000_000, 1_000_000_000
 AMPLITUDE = 8_000
 RETRY_NS, PATIENCE_NS = SECOND // 2, 32 * SECOND  # RFC 3261 17.1.1.2: T1, and 64 times that
 LOWEST_HZ, STEP_HZ = 300, 12
-CODECS = (("PCMU", 0), ("PCMA", 8))
+KEY_TYPE, KEY_PACKETS, KEY_ENDS = 101, 5, 3
+"""RFC 4733: a key of 100 ms, whose end is said three times."""
 SUITE, SECRET_BYTES = "AES_CM_128_HMAC_SHA1_80", 30
+REFERRED = ("Event: refer", "Subscription-State: terminated;reason=noresource", "Content-Type: message/sipfrag")
 SILENT_POWER = 1e-4
 """Of the tone's own power: less than this is a line on which nothing is heard."""
 
@@ -41,12 +43,14 @@ class Figures:
 
     def __init__(self) -> None:
         self.set_up = self.refused = self.unanswered = self.ended_early = self.finished = self.keys = 0
-        self.protected = self.unproven = 0
+        self.protected = self.unproven = self.transferred = self.keys_back = 0
         """Calls with SRTP; packets that did not prove to be the server's, as they would if an index were used twice."""
         self.seconds = dict.fromkeys(Verdict, 0)
         self.foreign: list[str] = []
         self.gaps_ms: list[float] = []
         self.causes: dict[str, int] = {}
+        self.kinds = collections.Counter[str]()
+        """Calls set up, by codec and by whom they reached."""
 
 
 class Line(NamedTuple):
@@ -57,18 +61,29 @@ class Line(NamedTuple):
     server_port: int
 
 
+class Mix(NamedTuple):
+    """What calls are like."""
+
+    srtp: float = 0.0
+    """The share that is protected by SRTP."""
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
+    called: tuple[str, ...] = ("soak",)
+    """User parts of whom they call."""
+    presses: str = ""
+    """Of these, who presses keys back."""
+    key_every_s: float = 7.0
+
+
 class Caller:
-    def __init__(self, number: int, line: Line, rtp_port: int, figures: Figures, seed: int, srtp_share: float = 0.0) -> None:
-        """`srtp_share`: of its calls, how many are protected by SRTP."""
-        self.srtp_share = srtp_share
+    def __init__(self, number: int, line: Line, rtp_port: int, figures: Figures, seed: int, mix: Mix = Mix()) -> None:  # noqa: B008 (frozen)
+        self.mix = mix
         self.secret = b""
         self.tx: Session | None = None
         self.rx: Session | None = None
         self.number, self.line, self.rtp_port, self.figures = number, line, rtp_port, figures
         self.random = random.Random(seed)
         self.pitch_hz = LOWEST_HZ + STEP_HZ * number
-        wave = np.sin(2 * np.pi * self.pitch_hz * np.arange(RATE_HZ) / RATE_HZ)
-        self.payloads = {number: _payloads(number, (AMPLITUDE * wave).astype(np.int16)) for _, number in CODECS}
+        self.wave = (AMPLITUDE * np.sin(2 * np.pi * self.pitch_hz * np.arange(RATE_HZ) / RATE_HZ)).astype(np.int16)
         self.state, self.calls, self.outbox = State.IDLE, 0, list[bytes]()
         self.begin_ns = self.end_ns = self.retry_ns = self.give_up_ns = 0
         self.to_tag, self.target, self.waiting = "", 0, b""
@@ -77,8 +92,11 @@ class Caller:
 
     def start(self, now_ns: int, seconds: float) -> None:
         self.calls += 1
-        self.codec, self.payload_type = self.random.choice(CODECS)
-        self.secret = self.random.randbytes(SECRET_BYTES) if self.random.random() < self.srtp_share else b""
+        self.codec, self.called = CODECS[self.random.choice(self.mix.codecs)], self.random.choice(self.mix.called)
+        self.speaker, self.payload_type = self.codec.speaker(), self.codec.payload_type
+        self.key, self.key_sent, self.key_at, self.next_key, self.last_key = 0, 0, 0, self._until_key(), -1
+        self.is_transferred = False
+        self.secret = self.random.randbytes(SECRET_BYTES) if self.random.random() < self.mix.srtp else b""
         self.tx = self.rx = None
         self.seq, self.timestamp, self.ssrc = self.random.randrange(65536), self.random.randrange(2**32), self.random.randrange(2**32)
         self.sent, self.heard, self.last_rx_ns, self.longest_gap_ns = 0, bytearray(), 0, 0
@@ -90,10 +108,10 @@ class Caller:
         """Call at least every 20 ms."""
         if self.state is State.UP and now_ns >= self.end_ns:
             self.state, self.give_up_ns = State.ENDING, now_ns + PATIENCE_NS
-            self._send(self._request("BYE", 2), now_ns)
+            self._send(self._request("BYE", 3), now_ns)
         elif self.waiting and now_ns >= self.give_up_ns:
             self.figures.unanswered += 1
-            self._over("no answer to INVITE" if self.state is State.INVITED else "no answer to BYE")
+            self._over(f"no answer to {self.waiting.partition(b' ')[0].decode()}")
         elif self.waiting and now_ns >= self.retry_ns:
             self._send(self.waiting, now_ns)
 
@@ -101,8 +119,14 @@ class Caller:
         if message.startswith("BYE "):
             self._answer(message)
             if self.state is State.UP:
-                self.figures.ended_early += 1
-                self._over(reason_of(message))
+                self.figures.transferred += self.is_transferred
+                self.figures.ended_early += not self.is_transferred
+                self._over("" if self.is_transferred else reason_of(message))
+        elif message.startswith("REFER "):
+            self._answer(message, "202 Accepted")
+            if self.state is State.UP and not self.is_transferred:  # RFC 3515: it has answered, so the call here may end
+                self.is_transferred = True
+                self._send(self._request("NOTIFY", 2, "SIP/2.0 200 OK\r\n", REFERRED), now_ns)
         elif message.startswith("SIP/2.0 ") and message[8] != "1":
             method = message.partition("CSeq:")[2].split()[1]
             if method == "INVITE":
@@ -110,6 +134,8 @@ class Caller:
             elif method == "BYE" and self.state is State.ENDING:
                 self.figures.finished += 1
                 self._over("")
+            elif method == "NOTIFY" and self.waiting.startswith(b"NOTIFY"):
+                self.waiting = b""
 
     def _receive_final(self, message: str, now_ns: int) -> None:
         tag, port = re.search(r"(?im)^to:.*;tag=([^;\s]+)", message), re.search(r"(?m)^m=audio (\d+)", message)
@@ -123,6 +149,7 @@ class Caller:
             if self.state is State.INVITED:
                 self.figures.set_up += 1
                 self.figures.protected += bool(self.secret)
+                self.figures.kinds.update((self.codec.name, f"to {self.called}"))
                 self.state, self.waiting, self.target, self.begin_ns = State.UP, b"", int(port[1]), now_ns
         elif self.state is State.INVITED:
             self.to_tag = tag[1] if tag else ""
@@ -141,31 +168,34 @@ class Caller:
         self.waiting, self.retry_ns = octets, now_ns + RETRY_NS
         self.outbox.append(octets)
 
-    def _request(self, method: str, cseq: int, body: str = "") -> bytes:
+    def _request(self, method: str, cseq: int, body: str = "", headers: tuple[str, ...] = ("Content-Type: application/sdp",)) -> bytes:
         line, call = self.line, f"soak-{self.number}-{self.calls}"
         lines = [
-            f"{method} sip:soak@{line.host}:{line.server_port} SIP/2.0",
+            f"{method} sip:{self.called}@{line.host}:{line.server_port} SIP/2.0",
             f"Via: SIP/2.0/UDP {line.host}:{line.sip_port};branch=z9hG4bK{method}-{call};rport",
             f"From: <sip:soak{self.number}@{line.host}>;tag=f{call}",
-            f"To: <sip:soak@{line.host}>" + (f";tag={self.to_tag}" if self.to_tag else ""),
+            f"To: <sip:{self.called}@{line.host}>" + (f";tag={self.to_tag}" if self.to_tag else ""),
             f"Call-ID: {call}-{line.sip_port}",
             f"CSeq: {cseq} {method}",
             "Max-Forwards: 70",
             f"Contact: <sip:soak{self.number}@{line.host}:{line.sip_port}>",
-            *(["Content-Type: application/sdp"] if body else []),
+            "Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY",
+            *(headers if body else ()),
             f"Content-Length: {len(body)}",
         ]
         return ("\r\n".join([*lines, "", ""]) + body).encode()
 
-    def _answer(self, request: str) -> None:
+    def _answer(self, request: str, status: str = "200 OK") -> None:
         kept = [line for line in request.split("\r\n") if line.lower().startswith(("via:", "from:", "to:", "call-id:", "cseq:"))]
-        self.outbox.append("\r\n".join(["SIP/2.0 200 OK", *kept, "Content-Length: 0", "", ""]).encode())
+        contact = f"Contact: <sip:soak{self.number}@{self.line.host}:{self.line.sip_port}>"
+        self.outbox.append("\r\n".join([f"SIP/2.0 {status}", *kept, contact, "Content-Length: 0", "", ""]).encode())
 
     def _offer(self) -> str:
-        host, codec, number = self.line.host, self.codec, self.payload_type
+        host, number = self.line.host, self.payload_type
         session = ("v=0", f"o=soak {self.calls} 1 IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0")
         profile = "RTP/SAVP" if self.secret else "RTP/AVP"
-        media = [f"m=audio {self.rtp_port} {profile} {number}", f"a=rtpmap:{number} {codec}/8000"]
+        media = [f"m=audio {self.rtp_port} {profile} {number} {KEY_TYPE}", f"a=rtpmap:{number} {self.codec.rtpmap}"]
+        media.append(f"a=rtpmap:{KEY_TYPE} telephone-event/{50 * self.codec.ticks}")
         if self.secret:
             media.append(f"a=crypto:1 {SUITE} inline:{base64.b64encode(self.secret).decode()}")
         return "".join(f"{line}\r\n" for line in (*session, *media))
@@ -174,11 +204,33 @@ class Caller:
 
     def next_packet(self) -> bytes:
         """The packet of this tick of 20 ms."""
-        payload = self.payloads[self.payload_type][self.sent % (RATE_HZ // SAMPLES)]
-        header = bytes((0x80, self.payload_type | (0x80 if self.sent == 0 else 0)))
-        header += self.seq.to_bytes(2, "big") + self.timestamp.to_bytes(4, "big") + self.ssrc.to_bytes(4, "big")
-        self.sent, self.seq, self.timestamp = self.sent + 1, self.seq + 1 & 0xFFFF, self.timestamp + SAMPLES & 0xFFFFFFFF
+        if self.sent >= self.next_key:
+            payload, kind, stamp = self._key_packet()
+        else:
+            at = self.sent % (RATE_HZ // SAMPLES) * SAMPLES
+            payload, stamp = self.speaker.encode(self.wave[at : at + SAMPLES]), self.timestamp
+            kind = self.payload_type | (0x80 if self.sent == 0 else 0)
+        header = bytes((0x80, kind)) + self.seq.to_bytes(2, "big") + stamp.to_bytes(4, "big") + self.ssrc.to_bytes(4, "big")
+        self.sent, self.seq, self.timestamp = self.sent + 1, self.seq + 1 & 0xFFFF, self.timestamp + self.codec.ticks & 0xFFFFFFFF
         return self.tx.protect(header + payload) if self.tx else header + payload
+
+    def _until_key(self) -> float:
+        """In packets."""
+        is_pressed = self.called == self.mix.presses
+        return self.random.uniform(0.7, 1.3) * self.mix.key_every_s * RATE_HZ / SAMPLES if is_pressed else float("inf")
+
+    def _key_packet(self) -> tuple[bytes, int, int]:
+        """Payload, type with marker, timestamp: that of its beginning (RFC 4733 2.2.2)."""
+        if self.key_sent == 0:
+            self.key, self.key_at = self.random.randrange(12), self.timestamp
+            self.figures.keys += 1
+        self.key_sent += 1
+        duration = min(self.key_sent, KEY_PACKETS) * self.codec.ticks
+        payload = bytes((self.key, 10 | (0x80 if self.key_sent > KEY_PACKETS else 0))) + duration.to_bytes(2, "big")
+        kind = KEY_TYPE | (0x80 if self.key_sent == 1 else 0)
+        if self.key_sent == KEY_PACKETS + KEY_ENDS:
+            self.key_sent, self.next_key = 0, self.sent + self._until_key()
+        return payload, kind, self.key_at
 
     def receive_rtp(self, packet: bytes, now_ns: int, from_port: int = 0) -> None:
         """`from_port`: of the server. What is late of the call before has another one, and other keys."""
@@ -192,21 +244,19 @@ class Caller:
             self.longest_gap_ns = max(self.longest_gap_ns, now_ns - self.last_rx_ns)
         self.last_rx_ns = now_ns
         if packet[1] & 0x7F == self.payload_type:
-            self.heard += packet[12:]
-            del self.heard[:-RATE_HZ]
+            self.heard += self.speaker.decode(packet[12:]).tobytes()
+            del self.heard[: -2 * RATE_HZ]
+        elif packet[1] & 0x7F == KEY_TYPE and (stamp := int.from_bytes(packet[4:8], "big")) != self.last_key:
+            self.last_key = stamp
+            self.figures.keys_back += 1
 
     def take_second(self) -> npt.NDArray[np.int16] | None:
         """What was heard in the last second, once there is one."""
-        if self.state is not State.UP or len(self.heard) < RATE_HZ:
+        if self.state is not State.UP or len(self.heard) < 2 * RATE_HZ:
             return None
-        pcm = g711.decode(0 if self.payload_type == 0 else 1, bytes(self.heard))
+        pcm = np.frombuffer(bytes(self.heard), np.int16)
         self.heard.clear()
         return pcm
-
-
-def _payloads(payload_type: int, pcm: npt.NDArray[np.int16]) -> list[bytes]:
-    octets = g711.encode(0 if payload_type == 0 else 1, pcm)
-    return [octets[start : start + SAMPLES] for start in range(0, RATE_HZ, SAMPLES)]
 
 
 def reason_of(bye: str) -> str:

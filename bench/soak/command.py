@@ -6,19 +6,30 @@ processes are killed. Starts a server of its own; ends with a page that says pas
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
+import random
 import sys
 import threading
 import time
 
 from bench.server import OTHER_CORE, Server, running
 from bench.soak import report, watch
+from bench.soak.bots import WIRES, running_bots
+from bench.soak.caller import Mix
+from bench.soak.codecs import CODECS
 from bench.soak.crowd import MAX_CALLERS, Crowd
 from bench.soak.faults import KINDS, Faults
+from control_plane import client
+from control_plane.errors import BellframeError
+from control_plane.messages import Transfer
 
 SAMPLE_S = 2.0
 SETTLE_LIMIT_S = 40.0
+KINDS_OF_CALLS = (*CODECS, *WIRES)
+MIRROR = "soak"
+"""Whom callers reach whose agent is in our own process: it presses back their keys."""
 SPARE_ROWS = 20
 """For ports that wait until late packets have stopped coming."""
 
@@ -31,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", default=",".join(KINDS), metavar="KINDS", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--loss", type=float, default=0.01, help="share of callers' packets that never arrive (default 0.01)")
     parser.add_argument("--reorder", type=float, default=0.005, help="share that arrives behind the next one (default 0.005)")
-    parser.add_argument("--srtp", type=float, default=0.0, help="share of calls that are protected by SRTP (default 0)")
+    parser.add_argument("--srtp", type=float, default=0.3, help="share of calls that are protected by SRTP (default 0.3)")
+    parser.add_argument("--mix", default=",".join(KINDS_OF_CALLS), metavar="KINDS", help=f"of {', '.join(KINDS_OF_CALLS)} (default all)")
+    parser.add_argument("--transfer-every", type=float, default=10.0, metavar="S", help="REFER a call this often; 0: never (default 10)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path("soak.html"), metavar="FILE")
 
@@ -39,14 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     seconds = arguments.hours * 3600 + arguments.minutes * 60 or 120.0
     kinds = [kind for kind in arguments.faults.split(",") if kind]
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    mixed = arguments.mix.split(",")
+    unknown = [kind for kind in kinds if kind not in KINDS] + [kind for kind in mixed if kind not in KINDS_OF_CALLS]
     if unknown or not 1 <= arguments.calls <= MAX_CALLERS:
-        print(f"bellframe soak: faults are {', '.join(KINDS)}; calls from 1 to {MAX_CALLERS}", file=sys.stderr)
+        known = f"faults are {', '.join(KINDS)}; a mix is of {', '.join(KINDS_OF_CALLS)}"
+        print(f"bellframe soak: {known}; calls from 1 to {MAX_CALLERS}", file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {OTHER_CORE})
     os.environ.setdefault("BELLFRAME_LOG_LEVEL", "WARNING")
-    with running("echo", arguments.calls + SPARE_ROWS, srtp="preferred" if arguments.srtp else "off") as server:
-        outcome = soak(server, arguments, seconds, kinds)
+    codecs, wires = tuple(filter(CODECS.get, mixed)) or ("PCMU",), tuple(kind for kind in mixed if kind in WIRES)
+    mix = Mix(arguments.srtp, codecs, (MIRROR, MIRROR, *wires), MIRROR)
+    with running_bots() as port:
+        routes: list[dict[str, object]] = [{"to": wire, "agent": f"{wire}+ws://127.0.0.1:{port}/{wire}"} for wire in wires]
+        srtp = "preferred" if arguments.srtp else "off"
+        with running("bench.soak.agents:Mirror", arguments.calls + SPARE_ROWS, routes=routes, srtp=srtp, formats=list(codecs)) as server:
+            outcome = soak(server, arguments, seconds, kinds, mix)
     is_good = report.write(outcome, arguments.report)
     for line in report.lines(outcome):
         print(f"{'good' if line.is_good else 'BAD ':<5} {line.what}: {line.found} (asked: {line.asked})")
@@ -56,11 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if is_good else 1
 
 
-def soak(server: Server, arguments: argparse.Namespace, seconds: float, kinds: list[str]) -> report.Outcome:
-    crowd = Crowd(server.host, server.sip_port, arguments.calls, arguments.loss, arguments.reorder, arguments.seed, arguments.srtp)
+def soak(server: Server, arguments: argparse.Namespace, seconds: float, kinds: list[str], mix: Mix) -> report.Outcome:
+    crowd = Crowd(server.host, server.sip_port, arguments.calls, arguments.loss, arguments.reorder, arguments.seed, mix)
     faults, samples, is_over = Faults(server, kinds), list[watch.Sample](), threading.Event()
     before = watch.take(server, 0.0)
-    watching = threading.Thread(target=_watch, args=(server, faults, samples, is_over, arguments.fault_every if kinds else 0.0, seconds))
+    fault_every_s = arguments.fault_every if kinds else 0.0
+    watching = threading.Thread(target=_watch, args=(server, faults, samples, is_over, fault_every_s, arguments.transfer_every, seconds))
     watching.start()
     started = time.monotonic()
     try:
@@ -80,25 +101,41 @@ def soak(server: Server, arguments: argparse.Namespace, seconds: float, kinds: l
 
 
 def _watch(
-    server: Server, faults: Faults, samples: list[watch.Sample], is_over: threading.Event, every_s: float, seconds: float
+    server: Server, faults: Faults, samples: list[watch.Sample], is_over: threading.Event, every_s: float, transfer_s: float, seconds: float
 ) -> None:
-    """Beside the callers: samples, and the kills, none in the last seconds so that all calls end in peace."""
+    """Beside the callers: samples, transfers, and the kills, none in the last seconds so that all calls end in peace."""
     started = time.monotonic()
-    next_fault = every_s or float("inf")
+    next_fault, next_transfer = every_s or float("inf"), transfer_s or float("inf")
     while not is_over.wait(SAMPLE_S):
         passed = time.monotonic() - started
         samples.append(watch.take(server, passed))
         if next_fault <= passed < seconds - 5:
             next_fault += every_s
             faults.strike()
+        if next_transfer <= passed < seconds - 5:
+            next_transfer += transfer_s
+            _transfer(server)
 
 
-def _settle(server: Server) -> tuple[int, int]:
-    """Calls and rows that are left when everybody has hung up, at the latest after the limit."""
+def _transfer(server: Server) -> None:
+    """One call is sent elsewhere."""
+    with contextlib.suppress(BellframeError):  # the front is being replaced, or it has just ended
+        up = [call for call in server.calls() if call.answered_at and not call.ended_at]
+        if up:
+            client.ask(server.runtime, Transfer(random.choice(up).call_id, f"sip:elsewhere@{server.host}"))
+
+
+def _settle(server: Server) -> tuple[int, int, int, int]:
+    """Calls, rows, transactions and dialogs that are left when everybody has hung up, at the latest after the limit."""
     until = time.monotonic() + SETTLE_LIMIT_S
-    while time.monotonic() < until and (server.calls() or server.total("calls_open")):
+    while any(left := _left(server)) and time.monotonic() < until:
         time.sleep(0.5)
-    return len(server.calls()), server.total("calls_open")
+    return left
+
+
+def _left(server: Server) -> tuple[int, int, int, int]:
+    status = server.status()
+    return status.calls, server.total("calls_open"), status.transactions, status.dialogs
 
 
 def _progress(crowd: Crowd, faults: Faults, passed: float, seconds: float) -> None:

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from bench.soak.caller import LOWEST_HZ, MS, STEP_HZ, Caller, Figures, Line, State, Verdict, judge
+from bench.soak.caller import LOWEST_HZ, MS, STEP_HZ, Caller, Figures, Line, Mix, State, Verdict, judge
 
 TICK_NS = 20 * MS
 SHORTEST_S, LONGEST_S = 10.0, 40.0
@@ -19,7 +19,7 @@ STARTS_A_TICK = 2
 class Crowd:
     """`calls` callers, each on the telephone nearly all the time. `loss`, `reorder`: shares of the packets that they send."""
 
-    def __init__(self, host: str, sip_port: int, calls: int, loss: float, reorder: float, seed: int, srtp_share: float = 0.0) -> None:
+    def __init__(self, host: str, sip_port: int, calls: int, loss: float, reorder: float, seed: int, mix: Mix) -> None:
         assert calls <= MAX_CALLERS, f"the telephone band has room for {MAX_CALLERS} tones"
         self.random, self.loss, self.reorder = random.Random(seed), loss, reorder
         self.figures = Figures()
@@ -27,7 +27,7 @@ class Crowd:
         self.sip.connect((host, sip_port))
         self.sockets = [self._socket(host) for _ in range(calls)]
         line = Line(host, self.sip.getsockname()[1], sip_port)
-        self.callers = [Caller(i, line, one.getsockname()[1], self.figures, seed + i, srtp_share) for i, one in enumerate(self.sockets)]
+        self.callers = [Caller(i, line, one.getsockname()[1], self.figures, seed + i, mix) for i, one in enumerate(self.sockets)]
         self.by_fd = {one.fileno(): (one, caller) for one, caller in zip(self.sockets, self.callers, strict=True)}
         self.held: dict[int, bytes] = {}
         self.host, self.is_ending = host, False

@@ -26,6 +26,8 @@ class Sample(NamedTuple):
     """As the front has them: each is a dialog."""
     rows: int
     """As the workers have them: each is a port pair and its rings."""
+    transactions: int = 0
+    dialogs: int = 0
 
 
 class Slope(NamedTuple):
@@ -51,11 +53,12 @@ def take(server: Server, seconds: float) -> Sample:
         with contextlib.suppress(OSError):
             descriptors += len(os.listdir(pathlib.Path(f"/proc/{pid}/fd")))
     rows = server.total("calls_open")
+    memory_mb = sum(server.memory_mb().values())
     try:
-        calls = len(server.calls())
-    except BellframeError:
-        calls = rows  # the front is being replaced
-    return Sample(seconds, sum(server.memory_mb().values()), descriptors, calls, rows)
+        status = server.status()
+    except BellframeError:  # the front is being replaced
+        return Sample(seconds, memory_mb, descriptors, rows, rows, dialogs=rows)
+    return Sample(seconds, memory_mb, descriptors, status.calls, rows, status.transactions, status.dialogs)
 
 
 def slope(seconds: list[float], values: list[float]) -> Slope:

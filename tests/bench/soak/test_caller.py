@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 from pylibsrtp import Policy, Session
 
-from bench.soak.caller import AMPLITUDE, RATE_HZ, SECOND, SUITE, Caller, Figures, Line, State, Verdict, judge
+from bench.soak.caller import AMPLITUDE, SECOND, SUITE, Caller, Figures, Line, Mix, State, Verdict, judge
+from bench.soak.codecs import CODECS, RATE_HZ
 
 LINE = Line("127.0.0.1", 5080, 5060)
 ANSWER = "SIP/2.0 200 OK\r\nTo: <sip:soak@h>;tag=x\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -76,7 +77,7 @@ def test_packets_go_on_where_the_last_one_ended() -> None:
 
 
 def test_a_protected_call_believes_nothing_that_was_not_protected_with_its_key() -> None:
-    one = Caller(3, LINE, 9000, Figures(), seed=1, srtp_share=1.0)
+    one = Caller(3, LINE, 9000, Figures(), seed=1, mix=Mix(srtp=1.0))
     one.start(0, seconds=10)
     invite, theirs = one.outbox.pop().decode(), bytes(range(30))
     assert "RTP/SAVP" in invite
@@ -86,15 +87,51 @@ def test_a_protected_call_believes_nothing_that_was_not_protected_with_its_key()
     assert len(sent) == 182 and len(Session(Policy(key=ours, ssrc_type=Policy.SSRC_ANY_INBOUND)).unprotect(sent)) == 172
     packet = bytes((0x80, one.payload_type, 0, 1)) + bytes(8) + bytes(160)
     one.receive_rtp(Session(Policy(key=theirs, ssrc_type=Policy.SSRC_ANY_OUTBOUND)).protect(packet), 2, 4000)
-    assert len(one.heard) == 160 and one.figures.unproven == 0
+    assert len(one.heard) == 320 and one.figures.unproven == 0
     one.receive_rtp(packet, 3, 4002)
     assert one.figures.unproven == 0, "late, of the call before"
     one.receive_rtp(packet, 3, 4000)
-    assert len(one.heard) == 160 and (one.figures.unproven, one.figures.protected) == (1, 1)
+    assert len(one.heard) == 320 and (one.figures.unproven, one.figures.protected) == (1, 1)
 
 
 def test_a_protected_call_that_is_answered_without_a_key_counts_as_refused() -> None:
-    one = Caller(3, LINE, 9000, Figures(), seed=1, srtp_share=1.0)
+    one = Caller(3, LINE, 9000, Figures(), seed=1, mix=Mix(srtp=1.0))
     one.start(0, seconds=10)
     one.receive_sip(ANSWER, 1)
     assert one.figures.refused == 1 and one.state is State.IDLE
+
+
+def test_a_key_is_pressed_and_the_one_that_comes_back_counts_once() -> None:
+    one = Caller(3, LINE, 9000, Figures(), seed=1, mix=Mix(presses="soak", key_every_s=0.1))
+    one.start(0, seconds=10)
+    one.receive_sip(ANSWER, 1)
+    sent = [one.next_packet() for _ in range(20)]
+    first = next(at for at, packet in enumerate(sent) if packet[1] & 0x7F == 101)
+    key = sent[first : first + 8]
+    assert key[0][1] == 0x80 | 101 and {packet[4:8] for packet in key} == {key[0][4:8]} and {packet[12] for packet in key} == {key[0][12]}
+    assert [bool(packet[13] & 0x80) for packet in key] == 5 * [False] + 3 * [True]
+    assert [int.from_bytes(packet[14:16], "big") for packet in key] == [160, 320, 480, 640, 800, 800, 800, 800]
+    for packet in key:
+        one.receive_rtp(packet, 2)
+    assert (one.figures.keys_back, len(one.heard)) == (1, 0)
+
+
+def test_a_call_that_is_referred_says_so_and_its_bye_is_no_loss() -> None:
+    one = caller()
+    one.receive_sip(ANSWER, 1)
+    for _ in range(2):
+        one.receive_sip("REFER sip:soak3@127.0.0.1 SIP/2.0\r\nCSeq: 1 REFER\r\nRefer-To: <sip:x@h>\r\n\r\n", 2)
+    accepted, notify, again = one.outbox[-3:]
+    assert accepted.startswith(b"SIP/2.0 202 ") and again == accepted
+    assert notify.startswith(b"NOTIFY ") and notify.endswith(b"SIP/2.0 200 OK\r\n") and b"message/sipfrag" in notify
+    one.receive_sip("SIP/2.0 200 OK\r\nCSeq: 2 NOTIFY\r\n\r\n", 3)
+    assert one.waiting == b""
+    one.receive_sip("BYE sip:x SIP/2.0\r\nCSeq: 2 BYE\r\n\r\n", 4)
+    assert (one.figures.transferred, one.figures.ended_early, one.state) == (1, 0, State.IDLE)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_each_codec_carries_a_tone(name: str) -> None:
+    speaker, sent = CODECS[name].speaker(), tone(600)
+    heard = np.concatenate([speaker.decode(speaker.encode(sent[at : at + 160])) for at in range(0, RATE_HZ, 160)])
+    assert judge(heard[None], np.array([600]))[0][0] is Verdict.OWN

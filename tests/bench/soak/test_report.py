@@ -29,7 +29,11 @@ def test_a_good_run_passes(tmp_path: pathlib.Path) -> None:
     [
         ({"descriptors_after": 80}, "descriptors"),
         ({"calls_left": 1}, "calls left"),
-        ({"rows_left": 1}, "rows left"),
+        ({"rows_left": 1}, "rows (ports, rings) left"),
+        ({"transactions_left": 1}, "transactions left"),
+        ({"dialogs_left": 1}, "dialogs left"),
+        ({"samples": [Sample(2.0 * n, 100.0, 50, 10, 10, n) for n in range(60)]}, "transactions slope"),
+        ({"samples": [Sample(2.0 * n, 100.0, 50, 10, 10, 0, n) for n in range(60)]}, "slope of dialogs"),
         ({"samples": [Sample(2.0 * n, 100.0 + n, 50, 10, 10) for n in range(60)]}, "memory"),
         ({"samples": [Sample(2.0 * n, 100.0, 50 + n, 10, 10) for n in range(60)]}, "descriptors slope"),
         ({"samples": [Sample(2.0 * n, 100.0, 50, 10, 10 + n // 4) for n in range(60)]}, "slope of rows"),
