@@ -39,12 +39,15 @@ class Result(msgspec.Struct, frozen=True):
     found: str
     """In words: what was seen, or why it cannot be seen from here."""
     figures: dict[str, float] = {}
+    series: dict[str, tuple[float, ...]] = {}
+    """What is worth a picture: a name with its unit, and values in their order."""
 
 
 class Verdict(NamedTuple):
     outcome: Literal["passed", "failed", "not testable"]
     found: str
     figures: dict[str, float] = {}
+    series: dict[str, tuple[float, ...]] = {}
 
 
 Check = Callable[[Line, Wanted], Verdict]
@@ -185,7 +188,8 @@ def long_call(line: Line, wanted: Wanted) -> Verdict:
         if call.has_ended:
             return Verdict("failed", f"it ended by itself: {call.why}")
     found = audio_of(call)
-    return found._replace(found=f"up for {wanted.long_minutes:g} minutes: {found.found}")
+    loudness = {"loudness heard, dBov, every half second": tuple(call.levels_dbov)} if call.levels_dbov else {}
+    return found._replace(found=f"up for {wanted.long_minutes:g} minutes: {found.found}", series=loudness)
 
 
 def session_timer(line: Line, wanted: Wanted) -> Verdict:
@@ -227,10 +231,11 @@ def load(line: Line, wanted: Wanted) -> Verdict:
     figures = {"calls": len(ids), "rate": wanted.load_rate, "failed": len(failed)}
     if setups_s:
         figures |= {"setup_median_s": round(statistics.median(setups_s), 3), "setup_worst_s": round(setups_s[-1], 3)}
+    series = {"time to the answer of each call, ms, sorted": tuple(round(1000 * setup_s, 1) for setup_s in setups_s)} if setups_s else {}
     text = f"{len(ids)} calls at {wanted.load_rate:g} a second, {len(failed)} failed"
     if failed:
-        return Verdict("failed", f"{text}: {failed[0]}", figures)
-    return Verdict("passed", f"{text}, set up in {setups_s[-1]:.2f} s at most", figures)
+        return Verdict("failed", f"{text}: {failed[0]}", figures, series)
+    return Verdict("passed", f"{text}, set up in {setups_s[-1]:.2f} s at most", figures, series)
 
 
 def failover(line: Line, _wanted: Wanted) -> Verdict:
@@ -286,6 +291,6 @@ def run(line: Line, wanted: Wanted, tell: Callable[[Result], None]) -> list[Resu
                 verdict = row.check(line, wanted)
         except client.CommandFailed as failure:
             verdict = Verdict("failed", str(failure))
-        results.append(Result(row.name, row.asked, verdict.outcome, verdict.found, verdict.figures))
+        results.append(Result(row.name, row.asked, verdict.outcome, verdict.found, verdict.figures, verdict.series))
         tell(results[-1])
     return results

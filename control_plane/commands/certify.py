@@ -12,7 +12,7 @@ import pathlib
 import time
 
 from control_plane import client
-from control_plane.certify import checks, report
+from control_plane.certify import checks, page, report
 from control_plane.certify.checks import Result, Wanted
 from control_plane.certify.line import Line
 
@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long", type=float, default=0.5, metavar="MINUTES", help="of the long call (default 0.5; carriers ask 60)")
     parser.add_argument("--rate", type=float, default=2.0, metavar="CPS", help="calls a second of the load (default 2)")
     parser.add_argument("--calls", type=int, default=10, metavar="N", help="calls of the load (default 10)")
-    parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path("certify.md"), metavar="FILE", help="and FILE with .json")
+    files = "Markdown, and the same as .json and .html"
+    parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path("certify.md"), metavar="FILE", help=files)
     client.add_runtime_argument(parser)
 
 
@@ -53,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     made = report.make(arguments.far_end, began_at, checks.run(line, wanted, show))
     arguments.report.write_text(report.markdown(made))
     arguments.report.with_suffix(".json").write_bytes(report.json(made))
-    print(f"{'nothing failed' if made.is_good else 'something failed'}; {arguments.report}, {arguments.report.with_suffix('.json')}")
+    arguments.report.with_suffix(".html").write_text(page.page(made))
+    files = ", ".join(str(arguments.report.with_suffix(suffix)) for suffix in (arguments.report.suffix, ".html", ".json"))
+    print(f"{'nothing failed' if made.is_good else 'something failed'}; {files}")
     return 0 if made.is_good else 1
 
 

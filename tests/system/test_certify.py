@@ -7,6 +7,7 @@ import time
 import pytest
 
 from control_plane.certify.checks import Result
+from control_plane.certify.page import page
 from control_plane.certify.report import Report, markdown
 from tests.system.conftest import StartServer
 from tests.system.server import HOST, Server, wait_for
@@ -48,6 +49,8 @@ def test_a_trunk_to_another_bellframe(server: Server, tmp_path: pathlib.Path) ->
         "long call": "passed", "session timer": "not testable", "load": "passed", "failover": "not testable",
     }, text  # fmt: skip
     assert code == 0 and "488" in str(found["codec L16/8000"]["found"]) and "give --long" in str(found["session timer"]["found"])
+    sent = (tmp_path / "report.html").read_text()
+    assert sent.count("<figure>") == 2 and "time to the answer of each call" in sent and "0 failed" in sent
     assert "0 failed, " in text and text.startswith("# Interoperability of carrier with Bellframe ")
     server.wait_until_quiet()
 
@@ -64,3 +67,10 @@ def test_what_a_far_end_said_stays_within_its_cell() -> None:
     made = Report("sip:a|b", 0.0, 1.0, "1", (Result("x", "y", "failed", "no | pipes\nand no lines", {"n": 1.5}),))
     assert "| x | y | **failed** | no \\| pipes and no lines |" in markdown(made) and "| x | n 1.5 |" in markdown(made)
     assert not made.is_good
+
+
+def test_what_a_far_end_said_is_text_on_the_page_and_each_series_is_a_picture() -> None:
+    result = Result("x", "y", "failed", "<script>alert(1)</script>", {}, {"loud, dBov": (-40.0, -20.0), "ms": (10.0, 20.0, 0.0)})
+    found = page(Report("sip:<b>", 0.0, 1.0, "1", (result,)))
+    assert "<script>" not in found and "&lt;script&gt;" in found and "sip:&lt;b&gt;" in found
+    assert found.count("<figure>") == 2 and 'height="90.0"' in found and "from -40 to -20" in found
