@@ -30,6 +30,8 @@ SIGN_S = 1.0
 """How often a child gives a sign of life."""
 HUNG_S = 10.0
 """Longer without one, and the child is replaced: an agent blocks its whole process."""
+OOM_SCORE_ADJUST = 500
+"""Half of all memory: more than any other process of ours has."""
 START_LIMIT_S = 300.0
 """What a child may take until its first sign: it imports the agents, and a model takes minutes to load."""
 END_S = 5.0
@@ -107,6 +109,7 @@ class Parent:
         status = 1
         try:
             forking.live_with(parent)
+            _go_first_without_memory()
             os.environ.pop("NOTIFY_SOCKET", None)
             status = self.live(lambda: _write(signs), self.is_after_failure)
         except BaseException:
@@ -145,6 +148,12 @@ class Parent:
 
     def _stop(self, *_: object) -> None:
         self.is_stopping = True
+
+
+def _go_first_without_memory() -> None:
+    """Where the machine runs out of it, the kernel ends agents and not media: another process has their calls in a moment (proc(5))."""
+    with contextlib.suppress(OSError):
+        pathlib.Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJUST))
 
 
 def _write(signs: int) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,12 +18,53 @@ from tests.system.conftest import StartServer
 from tests.system.server import HOST, ROOT, Server, wait_for
 
 CALLS, QUIET_S = 3, 1.0
+MEMORY_BYTES = 400 << 20
+"""Beyond what they had before: enough for another process of agents."""
 SPARE_FDS, CONNECTIONS, BUSY_PERCENT = 4, 30, 10.0
 
 
 @pytest.fixture(scope="module", name="server")
 def _server(start_server: StartServer) -> Server:
     return start_server(agent="echo", calls=CALLS, media={"port_quiet_seconds": QUIET_S})
+
+
+@contextlib.contextmanager
+def little_memory(pids: list[int], limit_bytes: int) -> Iterator[None]:
+    """These processes, and what they start, may have so much more. Beyond it the kernel ends one of them, as when the machine has none."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    is_old = (root / "memory" / "memory.limit_in_bytes").exists()
+    group = (root / "memory" if is_old else root) / f"bellframe-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if is_old else "memory.max")).write_text(str(limit_bytes))
+    except OSError as why:
+        pytest.skip(f"no control group for memory can be made here: {why}")
+    try:
+        for pid in pids:
+            (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                (group.parent / "cgroup.procs").write_text(pid)
+        group.rmdir()
+
+
+def test_where_memory_runs_out_an_agent_is_ended_and_the_call_is_heard_on(start_server: StartServer) -> None:
+    """R14: the kernel chooses, among all of our processes."""
+    server = start_server(agent="probes:Hungry")
+    peers = {peer.role: peer.pid for peer in server.status().peers}
+    bridge, others = peers["bridge"], set(server.pids()) - {peers["bridge"]}
+    score = {pid: int(pathlib.Path(f"/proc/{pid}/oom_score").read_text()) for pid in server.pids()}
+    assert score[bridge] > max(score[pid] for pid in others)
+    with little_memory(server.pids(), MEMORY_BYTES), Caller(server.sip_port) as caller:
+        caller.wait_for_packets(25)
+        caller.press("1")
+        wait_for("another process has the call", lambda: not os.path.exists(f"/proc/{bridge}"), 30.0)
+        caller.wait_for_packets(100)
+        wait_for("it has reported", lambda: any(peer.role == "bridge" and peer.pid != bridge for peer in server.status().peers), 20.0)
+        assert others <= set(server.pids()), "nothing else was ended"
+    server.wait_until_quiet()
 
 
 def front_of(server: Server) -> int:

@@ -65,6 +65,21 @@ class Facts(Agent):
         fresh.rename(self.report)
 
 
+class Hungry(Agent):
+    """Echoes; once 1 is pressed it takes more and more memory. It is gentle when its calls come back."""
+
+    def on_start(self, call: Call) -> None:
+        self.speech, self.eaten, self.is_hungry = call.stream(), list[bytes](), False
+
+    def on_audio(self, frame: Frame) -> None:
+        self.speech.write_nowait(frame.pcm)
+        if self.is_hungry:
+            self.eaten.append(os.urandom(16 << 20))
+
+    def on_dtmf(self, key: str) -> None:
+        self.is_hungry = True
+
+
 RECORD = struct.Struct("<?qqqi")  # resumed, position, captured_ns, when it was seen, lost
 
 
