@@ -7,16 +7,11 @@ It prints its port; /NAME is the bot of that wire. It ends when its input does.
 
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from aiohttp import WSMsgType, web
 
 from ai_bridge.wires.demo_bot import DIALECTS
-
-WIRES = ("twilio", "exotel", "vonage", "jambonz", "bellframe")
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -44,17 +39,6 @@ async def serve() -> None:
     print(runner.addresses[0][1], flush=True)
     await ended.wait()
     await runner.cleanup()
-
-
-@contextmanager
-def running_bots() -> Iterator[int]:
-    """Their port."""
-    with subprocess.Popen([sys.executable, "-m", "bench.soak.bots"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ import time
 
 from bench.server import OTHER_CORE, Server, running
 from bench.soak import report, watch
-from bench.soak.bots import WIRES, running_bots
 from bench.soak.caller import Mix
 from bench.soak.codecs import CODECS
 from bench.soak.crowd import MAX_CALLERS, Crowd
 from bench.soak.faults import KINDS, Faults
+from bench.soak.wires import WIRES, running_bots
 from control_plane import client
 from control_plane.errors import BellframeError
 from control_plane.messages import Transfer

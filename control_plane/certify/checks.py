@@ -60,7 +60,7 @@ def options(line: Line, _wanted: Wanted) -> Verdict:
     down = [f"{name}: {state}" for name, state in trunk.gateways.items() if state != "up"]
     if down:
         return Verdict("failed", "; ".join(down))
-    return Verdict("passed", f"{len(trunk.gateways)} gateways answer: {', '.join(trunk.gateways)}")
+    return Verdict("passed", f"answered by {', '.join(trunk.gateways)}")
 
 
 def registration(line: Line, _wanted: Wanted) -> Verdict:
@@ -77,7 +77,7 @@ def codec(name: str) -> Check:
         with line.call(formats=(name,)) as call:
             if not call.wait(lambda: call.is_up, ANSWER_LIMIT_S):
                 status = call.facts.status if call.facts else 0
-                return Verdict("not testable" if status == 488 else "failed", f"{status or ''} {call.why}".strip())
+                return Verdict("not testable" if status == 488 else "failed", call.why or str(status))
             agreed = call.facts.format if call.facts else ""
             call.follow(TALK_S)
         if agreed != name:
