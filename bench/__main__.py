@@ -38,6 +38,7 @@ QUESTIONS = {
     "idle_connections": "ten thousand connections that say nothing, beside a trusted peer who connects",
     "metrics_scrape": "a scrape of the metrics with a thousand calls, and what the duty cycle notices of it",
     "wire_bots": "bots behind WebSockets on one bridge process, and how late a packet is at the bot's socket",
+    "bot_faults": "what callers and bot lose when the bot stands still, or is killed",
     "capacity": "calls of each kind that this machine takes",
     "recording": "what recording every call costs the worker, and the recorder",
     "joined_legs": "legs on one core when calls are joined in pairs",

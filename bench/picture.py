@@ -110,6 +110,15 @@ def _takeover(axes: Any, found: Any) -> None:
     _bars(axes, values, "ms", title, 250, "bar for the longest gap")
 
 
+def _bot_faults(axes: Any, found: Any) -> None:
+    stalls, kills = found["stalls"], found["kills"]
+    values = {f"{name}, gap p{p}": value for name, row in found.items() for p, value in row["gap_ms"].items()}
+    values |= {f"kills, back p{p}": value for p, value in kills["back_ms"].items()}
+    missing = stalls["missing"] + kills["missing"]
+    title = f"A bot that stalls 1 s every 5, and {kills['kills']} times SIGKILL of it, {kills['calls']} calls: {missing} frames missing"
+    _bars(axes, values, "ms", title, 1000, "bar to be back")
+
+
 def _kills(axes: Any, found: Any) -> None:
     rows = {kind: row for kind, row in found.items() if kind != "records"}
     for n, (p, name) in enumerate(((50, "p50"), (99, "p99"), (100, "longest"))):
@@ -267,6 +276,7 @@ PICTURES: dict[str, Callable[[Any, Any], None]] = {
     "turns": _turns,
     "takeover": _takeover,
     "kills": _kills,
+    "bot_faults": _bot_faults,
     "upgrade": _upgrade,
     "front_takeover": _front_takeover,
     "flood": _flood,

@@ -55,6 +55,13 @@ ANSWERS: dict[str, Any] = {  # as recorded once, shortened
         "calls": 200, "kills": 5, "lost": 0, "lost_setups": 0, "answered_ms": {"median": 420.0, "worst": 470.0},
         "setup_ms": {"median": 15.0, "worst": 1100.0}, "gap_ms": PERCENTILES_MS,
     },
+    "bot_faults": {
+        "stalls": {"calls": 50, "lost_calls": 0, "gap_ms": PERCENTILES_MS, "frames": 75_000, "missing": 0, "twice": 0, "unheard_calls": 0},
+        "kills": {
+            "calls": 50, "lost_calls": 0, "gap_ms": PERCENTILES_MS, "frames": 90_000, "missing": 0, "twice": 0, "unheard_calls": 0,
+            "kills": 20, "back_ms": {50: 120.0, 99: 400.0, 100: 430.0},
+        },
+    },
     "kills": {
         **{kind: {
             "kills": 100, "calls": 200, "lost": 0, "setups": 2000, "failed_setups": 0, "failures": {}, "gap_ms": PERCENTILES_MS,
