@@ -331,7 +331,10 @@ def _validate_headers(message: Message) -> None:
         for name in ONLY_ONCE:
             if names.count(name) > 1:
                 raise BadMessage(f"{name} stands there {names.count(name)} times, and only one is allowed")
-    if "," in "".join(vias):
+    commas = "".join(vias).count(",")
+    if commas > 2 * MAX_VIAS:  # of empty elements, too: before the list is taken apart
+        raise BadMessage(f"{commas} commas in Via; we take {MAX_VIAS} Vias", 513)
+    if commas:
         vias = message.headers.get_all("Via")
     if len(vias) > MAX_VIAS:
         raise BadMessage(f"{len(vias)} Vias; we take {MAX_VIAS}", 513)

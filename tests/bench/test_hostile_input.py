@@ -21,6 +21,7 @@ LISTS = {
     "Route": ",".join(["<sip:h;lr>"] * 700),
     "Record-Route": ",".join(["<sip:h;lr>"] * 700),
     "Via": ",".join(["SIP/2.0/UDP h;branch=z9hG4bK1"] * 260),
+    "v": "," * 8_000,
     "Authorization": "Digest " + ",".join(f'p{n}="v"' for n in range(870)),
     "P-Asserted-Identity": '"\\"' * 2_600,
     "Supported": "," * 8_000,
