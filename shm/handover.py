@@ -4,11 +4,13 @@ The socket lies in the runtime directory, and only our own user is answered. A b
 counters to look at, and its doorbell; the recorder gets rings and counters to look at; everybody else gets the counters to look at.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import socket
 import struct
+from collections.abc import Iterator
 
 from shm import counters, layout, segment
 
@@ -57,16 +59,22 @@ def serve_one(listener: socket.socket, rings_fd: int, counters_fd: int, bells: l
     return f"{what} {index}".strip()
 
 
-def _ask(runtime_directory: pathlib.Path, request: str) -> list[int]:
+@contextlib.contextmanager
+def _given(runtime_directory: pathlib.Path, request: str) -> Iterator[list[int]]:
+    """The keeper's answer: descriptors, closed at the end. A mapping keeps its own."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as connection:
         connection.settimeout(5)
         connection.connect(str(socket_path(runtime_directory)))
         connection.send(request.encode())
         answer, fds = segment.receive(connection)
-    error = json.loads(answer).get("error")
-    if error:
-        raise LookupError(error)
-    return fds
+    try:
+        error = json.loads(answer).get("error")
+        if error:
+            raise LookupError(error)
+        yield fds
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def ask_as_bridge(runtime_directory: pathlib.Path, index: int) -> tuple[layout.Rings, counters.Counters, int]:
@@ -74,27 +82,18 @@ def ask_as_bridge(runtime_directory: pathlib.Path, index: int) -> tuple[layout.R
 
     Raises OSError while no keeper listens, LookupError if it has no bridge of this number.
     """
-    rings_fd, counters_fd, bell_fd = _ask(runtime_directory, f"bridge {index}")
-    rings = layout.rings_views(segment.map_fd(rings_fd))
-    views = counters.counters_views(segment.map_fd(counters_fd))
-    os.close(rings_fd)
-    os.close(counters_fd)
-    return rings, views, bell_fd
+    with _given(runtime_directory, f"bridge {index}") as (rings_fd, counters_fd, bell_fd):
+        rings = layout.rings_views(segment.map_fd(rings_fd))
+        return rings, counters.counters_views(segment.map_fd(counters_fd)), os.dup(bell_fd)
 
 
 def ask_as_recorder(runtime_directory: pathlib.Path) -> tuple[layout.Rings, counters.Counters]:
     """The rings and the counters, both read-only. Raises OSError while no keeper listens."""
-    rings_fd, counters_fd = _ask(runtime_directory, "recorder")
-    rings = layout.rings_views(segment.map_fd(rings_fd))
-    views = counters.counters_views(segment.map_fd(counters_fd))
-    os.close(rings_fd)
-    os.close(counters_fd)
-    return rings, views
+    with _given(runtime_directory, "recorder") as (rings_fd, counters_fd):
+        return layout.rings_views(segment.map_fd(rings_fd)), counters.counters_views(segment.map_fd(counters_fd))
 
 
 def ask_for_counters(runtime_directory: pathlib.Path) -> counters.Counters:
     """The counters, read-only. Raises OSError while no keeper listens."""
-    (fd,) = _ask(runtime_directory, "counters")
-    views = counters.counters_views(segment.map_fd(fd))
-    os.close(fd)
-    return views
+    with _given(runtime_directory, "counters") as (fd,):
+        return counters.counters_views(segment.map_fd(fd))

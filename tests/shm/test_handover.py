@@ -1,12 +1,14 @@
 """How a process gets at the segments: over the keeper's socket, and only what it asked for."""
 
+import gc
 import os
 import pathlib
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from shm import counters, doorbell, handover, layout, segment
@@ -19,7 +21,8 @@ class Keeper:
         self.directory = directory
         self.rings_fd, counters_fd = segment.make("rings", layout.rings_bytes(2)), segment.make("counters", counters.counters_bytes(1, 2))
         self.rings = layout.rings_format(segment.map_fd(self.rings_fd), 2)
-        self.counters = counters.counters_format(segment.map_fd(counters_fd), 1, 2)
+        memory = segment.map_fd(counters_fd)
+        self.counters, self.version = counters.counters_format(memory, 1, 2), np.frombuffer(memory, np.int64)
         self.counters_fd = segment.read_only(counters_fd)
         self.bells = [doorbell.make(), doorbell.make()]
         self.listener = handover.listen(directory)
@@ -65,6 +68,20 @@ def test_everybody_else_gets_the_counters_only(keeper: Keeper) -> None:
     seen = handover.ask_for_counters(keeper.directory)
     thread.join()
     assert not seen.calls.flags.writeable and keeper.log == ["counters"]
+
+
+@pytest.mark.parametrize("ask", [handover.ask_for_counters, handover.ask_as_recorder, lambda path: handover.ask_as_bridge(path, 0)])
+def test_memory_of_another_release_is_refused_and_let_go_of(keeper: Keeper, ask: Callable[[pathlib.Path], object]) -> None:
+    """Who asks once a second until the keeper is replaced must not run out of descriptors."""
+    keeper.version[0] += 1
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        thread = keeper.serve()
+        with pytest.raises(ValueError, match="same release"):
+            ask(keeper.directory)
+        thread.join()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_bridge_too_many_is_told_so(keeper: Keeper) -> None:
