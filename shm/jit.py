@@ -25,9 +25,9 @@ KERNEL_FOLDERS = ("shm", "media_workers", "ai_bridge", "bench")
 
 
 def cache_directory() -> pathlib.Path:
-    """Where machine code is kept: systemd's CACHE_DIRECTORY, or the user's cache; one folder per state of the sources."""
-    digest = hashlib.sha256()
+    """Where machine code is kept: systemd's CACHE_DIRECTORY, or the user's cache; one folder per tree and state of its sources."""
     root = pathlib.Path(__file__).parent.parent
+    digest = hashlib.sha256(str(root).encode())  # numba keeps machine code by the path of its source
     for folder in KERNEL_FOLDERS:
         for source in sorted((root / folder).rglob("*.py")):
             text = source.read_bytes()
