@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from shm.jit import njit
 
-PARTITIONS = 13
-"""Of 20 ms each: an echo that is 200 ms late and rings for 60 is still within."""
+PARTITIONS = 14
+"""Of 20 ms each: an echo that is 200 ms late and rings for 60 is still within, behind the margin."""
 RATES_HZ = (8_000, 16_000)
 MAX_FFT = 1024
 FFT_PER_HZ = 512 / 8_000
@@ -25,19 +25,24 @@ SENT_SAMPLES = 8_192
 STEP = np.float32(0.5)
 MEMORY = np.float32(0.9)  # of a bin's power: what was loud just now is not divided by little
 REGULAR = np.float32(0.01)  # of the mean power
-CONSTRAINED = 2  # partitions a frame that are brought back to their 20 ms: all of them every 130 ms
+CONSTRAINED = 2  # partitions a frame that are brought back to their 20 ms: all of them every 140 ms
 SMOOTH = 0.8
 BETTER, USEFUL, ASTRAY = 0.85, 0.7, 2.0
 ACTIVE_POWER = 10 ** (-5.5)  # -55 dBov: comfort noise is below
 SPOKEN_POWER = 10 ** (-5.0)
 LEAK_FALL, LEAK_RISE, LEAK_RISE_MOST = 0.2, 0.01, 4.0
-LEAK_FACTOR, LEAK_LOW = 10.0, 0.5
-"""A frame that holds less than ten times what usually leaks, or half of the echo's own power, is echo."""
-GRACE_FRAMES = 60
+LEAK_FACTOR, LEAK_LOW = 10.0, 1.0
+"""A frame that holds less than ten times what usually leaks, or no more than the echo's own power, is echo."""
+LEAK_EARLY, SETTLED_FRAMES = 4.0, 400
+"""Nor if it holds so much more, while the way is not known well: less and less over eight seconds of the agent's speech."""
+GRACE_FRAMES = 75
 """Of speech of the agent that it takes to learn the way: until then nothing interrupts."""
 LEVEL_DBOV = -60
 """The loudest that a frame of echo counts as."""
 ANCHOR_FRAMES = 250
+MARGIN_MS = 20
+"""What comes is held against what was sent so much earlier: a frame that is faster than the first ones then moves nothing, for
+each move has the filter learn anew."""
 SHORTEST = 1e-8  # power of an estimate that says nothing
 
 STATE = np.dtype(
@@ -150,7 +155,7 @@ def _begin(echo, row, rate_hz, position, now_ns, samples):
     for k in range(BINS):
         echo.power[row, k] = 0
     state["rate_hz"], state["expected"] = rate_hz, position
-    state["align"] = state["lowest"] = position_at(now_ns, rate_hz) - position - samples
+    _anchor(state, rate_hz, position, samples, now_ns)
     state["frames"] = state["head"] = state["turn"] = state["learnt"] = 0
     state["quiet"] = PARTITIONS + 4
     state["front_power"] = state["back_power"] = state["mic_power"] = 0.0
@@ -160,15 +165,22 @@ def _begin(echo, row, rate_hz, position, now_ns, samples):
 
 
 @njit
+def _anchor(state, rate_hz, position, samples, now_ns):
+    state["lowest"] = position_at(now_ns, rate_hz) - position - samples
+    state["align"] = state["lowest"] - MARGIN_MS * rate_hz // 1000
+
+
+@njit
 def _follow_clock(state, rate_hz, position, samples, now_ns):
     """Where what was sent stands against what comes. The frame that came fastest counts, anew every few seconds: clocks drift."""
-    now_align = position_at(now_ns, rate_hz) - position - samples
-    state["align"] = min(state["align"], now_align)
+    now_align, margin = position_at(now_ns, rate_hz) - position - samples, MARGIN_MS * rate_hz // 1000
     state["lowest"] = min(state["lowest"], now_align)
+    if now_align < state["align"]:
+        state["align"] = now_align - margin
     state["frames"] += 1
     if state["frames"] % ANCHOR_FRAMES == 0:
-        if state["lowest"] - state["align"] > samples:
-            state["align"] = state["lowest"]
+        if state["lowest"] - state["align"] > margin + samples:
+            state["align"] = state["lowest"] - margin
         state["lowest"] = now_align
 
 
@@ -183,7 +195,7 @@ def guard(echo, row, frame, rate_hz, position, now_ns):
         _begin(echo, row, rate_hz, position, now_ns, samples)
     if position != state["expected"]:
         state["quiet"] = PARTITIONS + 4  # a hole: the spectra of what was sent are of another time
-        state["align"] = state["lowest"] = position_at(now_ns, rate_hz) - position - samples
+        _anchor(state, rate_hz, position, samples, now_ns)
     state["expected"] = position + samples
     _follow_clock(state, rate_hz, position, samples, now_ns)
     n = int(rate_hz * FFT_PER_HZ)
@@ -346,4 +358,5 @@ def _judge(echo, row, frame, samples, mic, front, heard):
             state["leak"] += LEAK_FALL * (ratio - state["leak"])
         else:
             state["leak"] += LEAK_RISE * (min(ratio, LEAK_RISE_MOST * state["leak"]) - state["leak"])
-    return left < max(LEAK_FACTOR * state["leak"], LEAK_LOW) * loudest or state["learnt"] < GRACE_FRAMES
+    low = LEAK_LOW + LEAK_EARLY * max(0.0, 1.0 - state["learnt"] / SETTLED_FRAMES)
+    return left < max(LEAK_FACTOR * state["leak"], low) * loudest or state["learnt"] < GRACE_FRAMES

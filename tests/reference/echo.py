@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-PARTITIONS = 13
+PARTITIONS = 14
 Samples = npt.NDArray[np.float64]
 
 
@@ -19,7 +19,7 @@ class Guard:
         self.leak, self.echo_powers = 1.0, [0.0, 0.0, 0.0]
 
     def take(self, sent: Samples, mic: Samples) -> tuple[Samples, bool]:
-        """20 ms of what went out and of what came back, -1 to 1: what is left, and is it echo alone?"""
+        """20 ms of what went out, 20 ms before, and of what came back, -1 to 1: what is left, and is it echo alone?"""
         n, samples = self.n, self.samples
         self.sent = np.concatenate((self.sent[samples:], sent))
         self.spectra = np.concatenate((np.fft.rfft(self.sent)[None], self.spectra[:-1]))
@@ -63,4 +63,5 @@ class Guard:
             ratio = power / loudest
             rises = 0.01 * (min(ratio, 4 * self.leak) - self.leak)
             self.leak += 0.2 * (ratio - self.leak) if ratio < self.leak else rises
-        return left, power < max(10 * self.leak, 0.5) * loudest or self.learnt < 60
+        early = 4 * max(0, 1 - self.learnt / 400)
+        return left, power < max(10 * self.leak, 1 + early) * loudest or self.learnt < 75

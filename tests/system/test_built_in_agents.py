@@ -1,4 +1,4 @@
-"""What agents hear and keep of a real caller: a message, the line's figures, a voice among noise."""
+"""What agents hear and keep of a real caller: a message, the line's figures, their own voice from a speakerphone, voices among noise."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ import pytest
 from control_plane import client
 from control_plane.channel import Channel
 from control_plane.messages import Noted, Watch
-from tests.system.caller import FRAME, Caller, encode_ulaw
+from tests.system.caller import FRAME, Caller, decode_ulaw, encode_ulaw
 from tests.system.conftest import StartServer
 from tests.system.server import Server, wait_for
 from tests.system.sound import Pcm, loudest_second, pitch_and_level, read_wav, write_tone
@@ -34,9 +34,12 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module", name="server")
 def _server(start_server: StartServer, folder: pathlib.Path) -> Server:
+    say = {"say": str(folder / "said.wav")}
     routes = {
         "voicemail": ("voicemail", {"directory": str(folder / "messages"), "greeting": str(folder / "greeting.wav")}),
         "diagnose": ("diagnose", {"listen_seconds": str(LISTEN_S)}),
+        "guarded": ("listeners:Speaker", {**say, "echo_guard": "on"}),
+        "unguarded": ("listeners:Speaker", say),
         "silero": ("listeners:Discerning", {}),
         "energy": ("listeners:Energetic", {}),
     }
@@ -86,6 +89,40 @@ def test_diagnose_tells_what_it_measured(server: Server, notes: Notes) -> None:
         assert "I hear you." in note.text and "The codec is PCMU, at 8 kilohertz." in note.text
         assert note.values["loudest_dbov"] == pytest.approx(20 * np.log10(8_000 / 32_768), abs=1.0), "a sine at full scale is 0 dBov"
         assert note.values["frames"] == pytest.approx(50 * LISTEN_S, abs=25) and note.values["made_up"] <= 5
+
+
+def speakerphone(caller: Callable[[], Caller], delay_packets: int, gain: float) -> Callable[[int], bytes]:
+    """What the agent said, so many packets later whatever the threads here do, and quieter."""
+
+    def payload(frame: int) -> bytes:
+        number, received = frame - delay_packets, caller().received
+        is_there = 0 <= number < len(received) and received[number].payload_type == 0
+        return encode_ulaw(gain * (decode_ulaw(received[number].payload) if is_there else np.zeros(FRAME)))
+
+    return payload
+
+
+@pytest.mark.parametrize(("to", "is_cut_off"), [("guarded", False), ("unguarded", True)])
+def test_the_agents_own_voice_from_a_speakerphone_interrupts_it_only_without_the_guard(
+    server: Server, notes: Notes, to: str, is_cut_off: bool
+) -> None:
+    caller = Caller(server.sip_port, to=to)
+    caller.payload = speakerphone(lambda: caller, 6, 0.25)
+    with caller:
+        if is_cut_off:
+            wait_for("the interruption", lambda: notes.of("cut off"))
+            return
+        caller.wait_for_packets(175)
+        assert pitch_and_level(loudest_second(caller.audio(-100)))[1] > 1_000, "it goes on speaking"
+        assert not notes.of("cut off")
+        caller.payload = spoken_over(caller, 6, 0.25)
+        wait_for("the caller who speaks over it", lambda: notes.of("cut off"))
+
+
+def spoken_over(caller: Caller, delay_packets: int, gain: float) -> Callable[[int], bytes]:
+    """The caller's own voice above the echo: noise with the rhythm of syllables."""
+    echo, noise = speakerphone(lambda: caller, delay_packets, gain), np.random.default_rng(1)
+    return lambda frame: echo(frame) if frame % 16 > 11 else encode_ulaw(noise.normal(0, 6_000, FRAME))
 
 
 def voice(file: pathlib.Path) -> Callable[[int], bytes]:
