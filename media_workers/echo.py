@@ -43,6 +43,8 @@ ANCHOR_FRAMES = 250
 MARGIN_MS = 20
 """What comes is held against what was sent so much earlier: a frame that is faster than the first ones then moves nothing, for
 each move has the filter learn anew."""
+LATEST_MS = 300
+"""Behind a hole, a frame that is later than this is of another stream."""
 SHORTEST = 1e-8  # power of an estimate that says nothing
 
 STATE = np.dtype(
@@ -185,6 +187,29 @@ def _follow_clock(state, rate_hz, position, samples, now_ns):
 
 
 @njit
+def _pass_hole(echo, row, rate_hz, position, now_ns, n, samples):
+    """Frames are missing before this one. What was sent meanwhile is known; a stream that began anew stands elsewhere against it."""
+    state = echo.states[row]
+    late = position_at(now_ns, rate_hz) - position - samples - state["align"]
+    if late < 0 or late > (MARGIN_MS + LATEST_MS) * rate_hz // 1000:
+        _anchor(state, rate_hz, position, samples, now_ns)
+    if state["quiet"] < PARTITIONS + 4:
+        for back in range(PARTITIONS - 1, 0, -1):
+            _load_sent(echo, row, position + samples + state["align"] - back * samples, n, samples)
+            _keep_spectrum(echo, row, n)
+
+
+@njit
+def _keep_spectrum(echo, row, n):
+    """Of what is in work[0]: the newest."""
+    state = echo.states[row]
+    state["head"] = (state["head"] + 1) % PARTITIONS
+    transform(echo.work[0], n, False)
+    for k in range(n // 2 + 1):
+        echo.spectra[row, state["head"], k] = echo.work[0, k]
+
+
+@njit
 def guard(echo, row, frame, rate_hz, position, now_ns):
     """Take the echo out of the caller's `frame`, which came at `now_ns`. True: it holds nothing else. Only at RATES_HZ."""
     samples = frame.size
@@ -193,12 +218,11 @@ def guard(echo, row, frame, rate_hz, position, now_ns):
     state = echo.states[row]
     if state["rate_hz"] != rate_hz:
         _begin(echo, row, rate_hz, position, now_ns, samples)
+    n = int(rate_hz * FFT_PER_HZ)
     if position != state["expected"]:
-        state["quiet"] = PARTITIONS + 4  # a hole: the spectra of what was sent are of another time
-        _anchor(state, rate_hz, position, samples, now_ns)
+        _pass_hole(echo, row, rate_hz, position, now_ns, n, samples)
     state["expected"] = position + samples
     _follow_clock(state, rate_hz, position, samples, now_ns)
-    n = int(rate_hz * FFT_PER_HZ)
     end = position + samples + state["align"]
     sent_power = _load_sent(echo, row, end, n, samples)
     if sent_power > ACTIVE_POWER:
@@ -213,10 +237,7 @@ def guard(echo, row, frame, rate_hz, position, now_ns):
         state["quiet"] += 1
     if sent_power > SPOKEN_POWER:
         state["learnt"] += 1
-    state["head"] = (state["head"] + 1) % PARTITIONS
-    transform(echo.work[0], n, False)
-    for k in range(n // 2 + 1):
-        echo.spectra[row, state["head"], k] = echo.work[0, k]
+    _keep_spectrum(echo, row, n)
     mean_power = _power(echo, row, n)
     mic, front, back, heard = _filter(echo, row, frame, n, samples)
     if mean_power * 2 / (PARTITIONS * float(n) * float(n)) > ACTIVE_POWER:

@@ -155,6 +155,26 @@ def test_the_clocks_are_followed_and_a_hole_is_begun_behind() -> None:
 
 
 @pytest.mark.compiled
+@pytest.mark.parametrize("missing", [1, 7, 40])
+def test_behind_frames_that_were_lost_the_way_is_still_known(missing: int) -> None:
+    """And the first one that comes is late."""
+    line, sent = Line(), talk(13, 3)
+    came = returned(sent, 120, 6)
+    line.hear(sent[: 400 * 160], came[: 400 * 160])
+    for n in range(400, 400 + missing):
+        echo.remember(line.echo, 0, sent[n * 160 : (n + 1) * 160], 160, BEGIN_NS + n * FRAME_NS, 8_000)
+    first = line.frame = 400 + missing
+    before, frame = int(line.echo.states[0]["align"]), came[first * 160 : (first + 1) * 160].copy()
+    echo.remember(line.echo, 0, sent[first * 160 : (first + 1) * 160], 160, BEGIN_NS + first * FRAME_NS, 8_000)
+    assert echo.guard(line.echo, 0, frame, 8_000, first * 160, BEGIN_NS + (first + 1) * FRAME_NS + 90 * MS)
+    assert line.echo.states[0]["align"] == before
+    line.frame += 1
+    left, is_echo = line.hear(sent[line.frame * 160 :], came[line.frame * 160 :])
+    heard = np.abs(left[: left.size // 160 * 160].reshape(-1, 160)).max(axis=1) > 300
+    assert not (heard & ~np.array(is_echo)).any()
+
+
+@pytest.mark.compiled
 def test_frames_that_come_unevenly_are_as_good() -> None:
     """A network that is late with every frame, by 0 to 20 ms and most with the first."""
     line, sent, late_ms = Line(), talk(12, 3), np.random.default_rng(4).uniform(0, 15, 600)

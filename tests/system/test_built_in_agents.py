@@ -91,38 +91,46 @@ def test_diagnose_tells_what_it_measured(server: Server, notes: Notes) -> None:
         assert note.values["frames"] == pytest.approx(50 * LISTEN_S, abs=25) and note.values["made_up"] <= 5
 
 
-def speakerphone(caller: Callable[[], Caller], delay_packets: int, gain: float) -> Callable[[int], bytes]:
-    """What the agent said, so many packets later whatever the threads here do, and quieter."""
+class Speakerphone:
+    """What the agent said, 120 ms later whatever the threads here do, and 12 dB softer."""
 
-    def payload(frame: int) -> bytes:
-        number, received = frame - delay_packets, caller().received
-        is_there = 0 <= number < len(received) and received[number].payload_type == 0
-        return encode_ulaw(gain * (decode_ulaw(received[number].payload) if is_there else np.zeros(FRAME)))
+    DELAY_PACKETS, GAIN = 6, 0.25
 
-    return payload
+    def __init__(self, server: Server, to: str) -> None:
+        self.caller, self.holes = Caller(server.sip_port, to=to, payload=self.returned), 0
+
+    def returned(self, frame: int) -> bytes:
+        received = self.caller.received
+        if not received or frame < self.DELAY_PACKETS:
+            return encode_ulaw(np.zeros(FRAME))
+        due = received[0].timestamp + (frame - self.DELAY_PACKETS) * FRAME & 0xFFFFFFFF
+        self.holes += (due - received[-1].timestamp) % 2**32 - 1 < 2**31  # it has not come yet
+        played = next((packet.payload for packet in reversed(received) if packet.timestamp == due), b"")
+        return encode_ulaw(self.GAIN * decode_ulaw(played) if played else np.zeros(FRAME))
+
+    def spoken_over(self, frame: int) -> bytes:
+        """The caller's own voice above it: noise with the rhythm of syllables."""
+        return self.returned(frame) if frame % 16 > 11 else encode_ulaw(np.random.default_rng(frame).normal(0, 6_000, FRAME))
 
 
-@pytest.mark.parametrize(("to", "is_cut_off"), [("guarded", False), ("unguarded", True)])
-def test_the_agents_own_voice_from_a_speakerphone_interrupts_it_only_without_the_guard(
-    server: Server, notes: Notes, to: str, is_cut_off: bool
-) -> None:
-    caller = Caller(server.sip_port, to=to)
-    caller.payload = speakerphone(lambda: caller, 6, 0.25)
-    with caller:
-        if is_cut_off:
-            wait_for("the interruption", lambda: notes.of("cut off"))
+def test_the_agents_own_voice_from_a_speakerphone_does_not_interrupt_it_but_the_callers_does(server: Server, notes: Notes) -> None:
+    for _ in range(3):  # a hole in what is returned, where the machine kept this test waiting, is no echo
+        phone = Speakerphone(server, "guarded")
+        with phone.caller as caller:
+            caller.wait_for_packets(175)
+            if phone.holes:
+                continue
+            assert pitch_and_level(loudest_second(caller.audio(-100)))[1] > 500, "it goes on speaking"
+            assert not notes.of("cut off")
+            caller.payload = phone.spoken_over
+            wait_for("the caller who speaks over it", lambda: notes.of("cut off"))
             return
-        caller.wait_for_packets(175)
-        assert pitch_and_level(loudest_second(caller.audio(-100)))[1] > 1_000, "it goes on speaking"
-        assert not notes.of("cut off")
-        caller.payload = spoken_over(caller, 6, 0.25)
-        wait_for("the caller who speaks over it", lambda: notes.of("cut off"))
+    pytest.fail("three calls in a row had holes: the machine is too busy for this test")
 
 
-def spoken_over(caller: Caller, delay_packets: int, gain: float) -> Callable[[int], bytes]:
-    """The caller's own voice above the echo: noise with the rhythm of syllables."""
-    echo, noise = speakerphone(lambda: caller, delay_packets, gain), np.random.default_rng(1)
-    return lambda frame: echo(frame) if frame % 16 > 11 else encode_ulaw(noise.normal(0, 6_000, FRAME))
+def test_without_the_guard_the_agents_own_voice_interrupts_it(server: Server, notes: Notes) -> None:
+    with Speakerphone(server, "unguarded").caller:
+        wait_for("the interruption", lambda: notes.of("cut off"))
 
 
 def voice(file: pathlib.Path) -> Callable[[int], bytes]:

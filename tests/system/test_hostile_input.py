@@ -28,7 +28,7 @@ def hostile(seed: int) -> list[bytes]:
     cut = [INVITE[:length] for length in range(0, len(INVITE.partition(b"\r\n\r\n")[0]), 7)]
     flipped = []
     for _ in range(150):  # within the first line and the Via, which everything else hangs on
-        octets = bytearray(INVITE)
+        octets = bytearray(INVITE.replace(b"RTP/AVP 0 ", b"RTP/AVP 5 "))  # no codec of ours, should all else be right by chance
         for _ in range(3):
             octets[rng.randrange(0, 60)] = rng.randrange(256)
         flipped.append(bytes(octets))
