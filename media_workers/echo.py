@@ -148,7 +148,7 @@ def forget(echo: Echo, row: int) -> None:
 
 
 @njit
-def _begin(echo, row, rate_hz, position, now_ns, samples):
+def _begin(echo, row, rate_hz, position, now_align):
     state = echo.states[row]
     for name in (echo.spectra, echo.front, echo.back):
         for p in range(PARTITIONS):
@@ -157,8 +157,9 @@ def _begin(echo, row, rate_hz, position, now_ns, samples):
     for k in range(BINS):
         echo.power[row, k] = 0
     state["rate_hz"], state["expected"] = rate_hz, position
-    _anchor(state, rate_hz, position, samples, now_ns)
-    state["frames"] = state["head"] = state["turn"] = state["learnt"] = 0
+    state["lowest"] = now_align
+    _anchor(state, rate_hz, now_align)
+    state["frames"] = state["head"] = state["turn"] = 0
     state["quiet"] = PARTITIONS + 4
     state["front_power"] = state["back_power"] = state["mic_power"] = 0.0
     state["leak"] = 1.0
@@ -167,32 +168,31 @@ def _begin(echo, row, rate_hz, position, now_ns, samples):
 
 
 @njit
-def _anchor(state, rate_hz, position, samples, now_ns):
-    state["lowest"] = position_at(now_ns, rate_hz) - position - samples
-    state["align"] = state["lowest"] - MARGIN_MS * rate_hz // 1000
+def _anchor(state, rate_hz, now_align):
+    """Hold what comes against what was sent so much before: the way that was learnt is another now."""
+    state["align"] = now_align - MARGIN_MS * rate_hz // 1000
+    state["learnt"] = 0
 
 
 @njit
-def _follow_clock(state, rate_hz, position, samples, now_ns):
+def _follow_clock(state, rate_hz, now_align, samples):
     """Where what was sent stands against what comes. The frame that came fastest counts, anew every few seconds: clocks drift."""
-    now_align, margin = position_at(now_ns, rate_hz) - position - samples, MARGIN_MS * rate_hz // 1000
     state["lowest"] = min(state["lowest"], now_align)
     if now_align < state["align"]:
-        state["align"] = now_align - margin
+        _anchor(state, rate_hz, now_align)
     state["frames"] += 1
     if state["frames"] % ANCHOR_FRAMES == 0:
-        if state["lowest"] - state["align"] > margin + samples:
-            state["align"] = state["lowest"] - margin
+        if state["lowest"] - state["align"] > MARGIN_MS * rate_hz // 1000 + samples:
+            _anchor(state, rate_hz, state["lowest"])
         state["lowest"] = now_align
 
 
 @njit
-def _pass_hole(echo, row, rate_hz, position, now_ns, n, samples):
+def _pass_hole(echo, row, rate_hz, position, now_align, n, samples):
     """Frames are missing before this one. What was sent meanwhile is known; a stream that began anew stands elsewhere against it."""
     state = echo.states[row]
-    late = position_at(now_ns, rate_hz) - position - samples - state["align"]
-    if late < 0 or late > (MARGIN_MS + LATEST_MS) * rate_hz // 1000:
-        _anchor(state, rate_hz, position, samples, now_ns)
+    if now_align - state["align"] > (MARGIN_MS + LATEST_MS) * rate_hz // 1000:
+        _anchor(state, rate_hz, now_align)
     if state["quiet"] < PARTITIONS + 4:
         for back in range(PARTITIONS - 1, 0, -1):
             _load_sent(echo, row, position + samples + state["align"] - back * samples, n, samples)
@@ -215,14 +215,14 @@ def guard(echo, row, frame, rate_hz, position, now_ns):
     samples = frame.size
     if rate_hz not in RATES_HZ:
         return False
-    state = echo.states[row]
+    state, now_align = echo.states[row], position_at(now_ns, rate_hz) - position - samples
     if state["rate_hz"] != rate_hz:
-        _begin(echo, row, rate_hz, position, now_ns, samples)
+        _begin(echo, row, rate_hz, position, now_align)
     n = int(rate_hz * FFT_PER_HZ)
+    _follow_clock(state, rate_hz, now_align, samples)
     if position != state["expected"]:
-        _pass_hole(echo, row, rate_hz, position, now_ns, n, samples)
+        _pass_hole(echo, row, rate_hz, position, now_align, n, samples)
     state["expected"] = position + samples
-    _follow_clock(state, rate_hz, position, samples, now_ns)
     end = position + samples + state["align"]
     sent_power = _load_sent(echo, row, end, n, samples)
     if sent_power > ACTIVE_POWER:

@@ -149,6 +149,7 @@ def test_the_clocks_are_followed_and_a_hole_is_begun_behind() -> None:
     assert state["align"] == align, "nor does one that was a little faster: the filter would have to learn anew"
     echo.guard(line.echo, 0, np.zeros(160, np.int16), 8_000, 5 * 160, BEGIN_NS + 6 * FRAME_NS - 25 * MS)
     assert state["align"] == align - 25 * 8, "one that came before what it was held against does"
+    assert state["learnt"] == 0, "and the way that was learnt is another now"
     echo.guard(line.echo, 0, np.zeros(160, np.int16), 8_000, 99 * 160, BEGIN_NS + 6 * FRAME_NS)
     here = int(echo.position_at(BEGIN_NS + 6 * FRAME_NS, 8_000))
     assert state["expected"] == 100 * 160 and state["align"] == here - 100 * 160 - MARGIN_MS * 8

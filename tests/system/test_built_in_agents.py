@@ -1,4 +1,4 @@
-"""What agents hear and keep of a real caller: a message, the line's figures, their own voice from a speakerphone, voices among noise."""
+"""What agents hear and keep of a real caller: a message, the line's figures, a voice among noise."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ import pytest
 from control_plane import client
 from control_plane.channel import Channel
 from control_plane.messages import Noted, Watch
-from tests.system.caller import FRAME, Caller, decode_ulaw, encode_ulaw
+from tests.system.caller import FRAME, Caller, encode_ulaw
 from tests.system.conftest import StartServer
 from tests.system.server import Server, wait_for
 from tests.system.sound import Pcm, loudest_second, pitch_and_level, read_wav, write_tone
@@ -34,12 +34,9 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module", name="server")
 def _server(start_server: StartServer, folder: pathlib.Path) -> Server:
-    say = {"say": str(folder / "said.wav")}
     routes = {
         "voicemail": ("voicemail", {"directory": str(folder / "messages"), "greeting": str(folder / "greeting.wav")}),
         "diagnose": ("diagnose", {"listen_seconds": str(LISTEN_S)}),
-        "guarded": ("listeners:Speaker", {**say, "echo_guard": "on"}),
-        "unguarded": ("listeners:Speaker", say),
         "silero": ("listeners:Discerning", {}),
         "energy": ("listeners:Energetic", {}),
     }
@@ -89,48 +86,6 @@ def test_diagnose_tells_what_it_measured(server: Server, notes: Notes) -> None:
         assert "I hear you." in note.text and "The codec is PCMU, at 8 kilohertz." in note.text
         assert note.values["loudest_dbov"] == pytest.approx(20 * np.log10(8_000 / 32_768), abs=1.0), "a sine at full scale is 0 dBov"
         assert note.values["frames"] == pytest.approx(50 * LISTEN_S, abs=25) and note.values["made_up"] <= 5
-
-
-class Speakerphone:
-    """What the agent said, 120 ms later whatever the threads here do, and 12 dB softer."""
-
-    DELAY_PACKETS, GAIN = 6, 0.25
-
-    def __init__(self, server: Server, to: str) -> None:
-        self.caller, self.holes = Caller(server.sip_port, to=to, payload=self.returned), 0
-
-    def returned(self, frame: int) -> bytes:
-        received = self.caller.received
-        if not received or frame < self.DELAY_PACKETS:
-            return encode_ulaw(np.zeros(FRAME))
-        due = received[0].timestamp + (frame - self.DELAY_PACKETS) * FRAME & 0xFFFFFFFF
-        self.holes += (due - received[-1].timestamp) % 2**32 - 1 < 2**31  # it has not come yet
-        played = next((packet.payload for packet in reversed(received) if packet.timestamp == due), b"")
-        return encode_ulaw(self.GAIN * decode_ulaw(played) if played else np.zeros(FRAME))
-
-    def spoken_over(self, frame: int) -> bytes:
-        """The caller's own voice above it: noise with the rhythm of syllables."""
-        return self.returned(frame) if frame % 16 > 11 else encode_ulaw(np.random.default_rng(frame).normal(0, 6_000, FRAME))
-
-
-def test_the_agents_own_voice_from_a_speakerphone_does_not_interrupt_it_but_the_callers_does(server: Server, notes: Notes) -> None:
-    for _ in range(3):  # a hole in what is returned, where the machine kept this test waiting, is no echo
-        phone = Speakerphone(server, "guarded")
-        with phone.caller as caller:
-            caller.wait_for_packets(175)
-            if phone.holes:
-                continue
-            assert pitch_and_level(loudest_second(caller.audio(-100)))[1] > 500, "it goes on speaking"
-            assert not notes.of("cut off")
-            caller.payload = phone.spoken_over
-            wait_for("the caller who speaks over it", lambda: notes.of("cut off"))
-            return
-    pytest.fail("three calls in a row had holes: the machine is too busy for this test")
-
-
-def test_without_the_guard_the_agents_own_voice_interrupts_it(server: Server, notes: Notes) -> None:
-    with Speakerphone(server, "unguarded").caller:
-        wait_for("the interruption", lambda: notes.of("cut off"))
 
 
 def voice(file: pathlib.Path) -> Callable[[int], bytes]:
