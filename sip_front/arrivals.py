@@ -48,6 +48,7 @@ class Arrivals:
         self.tenant_of_user = {user.name: user.tenant for user in front.config.users}
 
     def receive(self, session: Session, now_ns: int) -> None:
+        self.front.succession.come(session.sip_call_id)
         if self.front.succession.must_wait(session, now_ns):
             return
         self.front.calls_total += 1

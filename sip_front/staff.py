@@ -120,7 +120,7 @@ class Staff:
             if isinstance(message, MediaOpened | MediaSilent):  # a call that is over or has gone elsewhere must not keep a port
                 self.front.messages.append((identity, CloseMedia(message.call_id)))
             elif isinstance(message, MediaClosed):
-                self.front.succession.close(message.call_id, message.counters)
+                self.front.succession.close(message.call_id, message.counters, now_ns)
             return True
         match message:
             case MediaOpened():

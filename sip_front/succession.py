@@ -29,6 +29,8 @@ PATIENCE_NS, SUCCESSORS_PATIENCE_NS = 3_000_000_000, 10_000_000_000
 """Workers and bridges report once a second, and at once when they are started. Where there was a front before us, there are some, which may
 just be replaced as well."""
 WORKER_AWAY_LIMIT_NS = 15_000_000_000
+AGAIN_NS = 8_000_000_000
+"""For so long an INVITE that the front before had not answered may come again (RFC 3261 17.1.1.2: after 0.5, 1.5, 3.5 and 7.5 s)."""
 MAX_EARLY = 256
 
 
@@ -40,6 +42,10 @@ class Succession:
         """Calls that the journal has."""
         self.closing: dict[str, CallFacts] = {}
         """Calls that ended with the front before us: their workers are asked what their media has counted."""
+        self.waiting: dict[str, CallFacts] = {}
+        """By Call-ID, records of set-ups that ended with the front before us. One whose INVITE comes again is no call that failed."""
+        self.again: set[str] = set()
+        """Call-IDs of INVITEs that came while there may have been such."""
         self.addresses: dict[str, Learnt] = {}
         """Of ours, by the STUN server that has seen them."""
         self.new_addresses: list[Learnt] = []
@@ -91,7 +97,7 @@ class Succession:
         calls = self.front.calls.values()
         saved = {call.call_id: entry for call in calls if (entry := journal.save(call))}
         self.written = {call.call_id for call in calls}
-        ended = [Ended(facts) for facts in (*self.front.ended.values(), *self.closing.values())]
+        ended = [Ended(facts) for facts in (*self.front.ended.values(), *self.closing.values(), *self.waiting.values())]
         ended += [Ended(call.facts(call.ended_ns)) for call in calls if call.state is State.CLOSING]
         ended += [Ended(testament(call)) for call in calls if call.state is not State.CLOSING and call.call_id not in saved]
         phones = self.front.phones.registrar.bindings
@@ -152,20 +158,45 @@ class Succession:
             if facts.worker == index:
                 self.front.tell_worker(index, CloseMedia(facts.call_id))
 
-    def close(self, call_id: str, counters: Mapping[str, int]) -> None:
+    def close(self, call_id: str, counters: Mapping[str, int], now_ns: int) -> None:
         """The worker has said what the call's media counted; nothing, if it has forgotten or does not answer."""
         facts = self.closing.pop(call_id, None)
         if facts:
             at = facts.ended_at or time.time()
             duration_s = facts.duration_s if facts.ended_at else max(0.0, at - facts.started_at)
             ended = msgspec.structs.replace(facts, state="ended", counters=dict(counters), ended_at=at, duration_s=duration_s)
-            self.front.operators.show_call(ended)
-            self.front.remember(ended)
+            is_set_up = facts.direction == "inbound" and not facts.ended_at
+            if is_set_up and facts.sip_call_id in self.again:
+                self._forget(ended)
+            elif is_set_up and now_ns - self.front.started_ns <= AGAIN_NS:
+                self.waiting[facts.sip_call_id] = ended
+            else:
+                self._record(ended)
+
+    def come(self, sip_call_id: str) -> None:
+        """An INVITE. If the front before us had it and had not answered, it is the same call."""
+        if self.closing or self.waiting:
+            self.again.add(sip_call_id)
+            if ended := self.waiting.pop(sip_call_id, None):
+                self._forget(ended)
+
+    def _record(self, ended: CallFacts) -> None:
+        self.front.operators.show_call(ended)
+        self.front.remember(ended)
+
+    def _forget(self, ended: CallFacts) -> None:
+        """Also in the journal."""
+        self.written.add(ended.call_id)
+        self.front.user_agent.touched.add(ended.call_id)
 
     def expire(self, now_ns: int) -> None:
+        if self.waiting and now_ns - self.front.started_ns > AGAIN_NS:
+            waiting, self.waiting = self.waiting, {}
+            for ended in waiting.values():
+                self._record(ended)
         if self.closing and now_ns - self.front.started_ns > CLOSE_LIMIT_NS:
             for call_id in list(self.closing):
-                self.close(call_id, {})
+                self.close(call_id, {}, now_ns)
         if now_ns - self.front.started_ns > WORKER_AWAY_LIMIT_NS:
             self._fail_forsaken(now_ns)
 

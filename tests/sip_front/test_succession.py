@@ -271,6 +271,31 @@ def test_a_call_that_was_being_set_up_leaves_a_record_that_says_so(network: Netw
     assert all(facts.ended_at >= facts.started_at for facts in ended_calls(machine))
 
 
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_one_whose_invite_comes_again_is_one_call_with_one_record(network: Network, is_heard: bool) -> None:
+    """Whether the worker says what the media of the first try counted before that, or after."""
+    machine = Machine(network)
+    phone = Phone(network)
+    machine.deaf |= {b"bridge-0", b"bridge-1"}
+    phone.invite()
+    assert machine.front.calls and 200 not in phone.statuses()
+    machine.kill_front()
+    machine.deaf = set() if is_heard else {b"worker-0", b"worker-1"}
+    machine.start_front()
+    network.run(1.5 if is_heard else 0.1)
+    assert not machine.front.calls and not recorded(machine)
+    machine.deaf.clear()
+    phone.to_tag = ""
+    phone.request("INVITE", cseq=1, branch="call-1-1-INVITE", body=phone.sdp(), run_s=1.5)
+    (call_id,) = machine.front.calls
+    phone.request("BYE")
+    network.run(12)
+    assert [(facts.call_id, facts.outcome) for facts in ended_calls(machine)] == [(call_id, "answered")]
+    replace_front(machine)
+    network.run(12)
+    assert [facts.call_id for facts in ended_calls(machine)] == [call_id], "the journal says the same"
+
+
 def test_one_that_was_set_up_after_all_leaves_the_record_of_its_end_only(network: Network) -> None:
     machine = Machine(network)
     Phone(network).call()
