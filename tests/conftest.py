@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 KERNEL_FOLDERS = ("shm", "media_workers")
+SERVER_FOLDERS = ("system", "interop")
 PEERS = {
     # program       Debian package
     "sipp": "sip-tester",
@@ -49,9 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if is_interpreted and item.get_closest_marker("compiled"):
             item.add_marker(pytest.mark.skip(reason="needs compiled code"))
         # With `-n 2 --dist loadgroup`: whole servers one after the other, as they have the machine's ports and cores; files beside them.
-        item.add_marker(pytest.mark.xdist_group("system" if folder == "system" else item.path.name))
+        item.add_marker(pytest.mark.xdist_group("servers" if folder in SERVER_FOLDERS else item.path.name))
     if config.getoption("numprocesses", None):
-        items.sort(key=lambda item: _folder(item) != "system")  # the longest first
+        items.sort(key=lambda item: _folder(item) not in SERVER_FOLDERS)  # the longest first
 
 
 def _folder(item: pytest.Item) -> str:
